@@ -1,0 +1,24 @@
+# Each verb is one line of work; `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CONFIGURATION ?= Release
+export DOTNET_CLI_TELEMETRY_OPTOUT = 1
+export DOTNET_NOLOGO = 1
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
+
+setup: ## Install what run and test need (Debian, npm and NuGet packages)
+	@./setup.sh test && dotnet restore Chat.sln
+
+run: ## Chat at http://localhost:5080 (ASPNETCORE_URLS changes it)
+	@./setup.sh run && dotnet build Chat.Api -c $(CONFIGURATION) -v q --nologo
+	@ASPNETCORE_ENVIRONMENT=$${ASPNETCORE_ENVIRONMENT:-Development} ASPNETCORE_URLS=$${ASPNETCORE_URLS:-http://localhost:5080} exec dotnet Chat.Api/bin/$(CONFIGURATION)/net10.0/Chat.Api.dll
+
+test: ## All tests; the last line counts them
+	@./setup.sh test && ./test.sh
+
+format: ## Fails where the code is not formatted
+	dotnet format Chat.sln --verify-no-changes
+
+.PHONY: help setup run test format
