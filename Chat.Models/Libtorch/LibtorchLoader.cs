@@ -1,0 +1,106 @@
+using System.Reflection;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Loader;
+
+namespace Chat.Models.Libtorch;
+
+/// <summary>
+/// Finds libtorch, which lies outside every output folder (480 MB), when TorchSharp first asks for it. Folders tried, the first that
+/// holds <c>libtorch_cpu.so</c> wins: the environment variable <c>CHAT_LIBTORCH</c>, <c>libtorch</c> beside the program, the program's own
+/// native folders (a <c>-p:Cuda=true</c> build), the NuGet package of the build. With <c>libtorch_cuda.so</c> in it the same build computes on a GPU.
+/// <para>
+/// Registered when this assembly is first touched. A program that may call <c>torch</c> before anything of this assembly
+/// calls <see cref="Register"/> first: TorchSharp never tries twice.
+/// </para>
+/// </summary>
+public static class LibtorchLoader
+{
+    private const string FolderVariable = "CHAT_LIBTORCH";
+    private static readonly Lock Gate = new();
+    private static readonly Dictionary<string, nint> Loaded = [];
+    private static bool registered;
+
+    // Each needs the ones before it; those of CUDA must come before anything asks whether there is a GPU, the answer is kept for ever.
+    private static readonly (string File, bool Required)[] LoadOrder =
+        [("libc10.so", true), ("libtorch_cpu.so", true), ("libc10_cuda.so", false), ("libtorch_cuda.so", false), ("libtorch.so", true)];
+
+    /// <summary>The folder libtorch is, or will be, loaded from.</summary>
+    /// <exception cref="DllNotFoundException">No folder has it; the message lists those tried.</exception>
+    public static string Folder
+    {
+        get
+        {
+            var tried = Candidates().Distinct().ToArray();
+            return tried.FirstOrDefault(folder => File.Exists(Path.Combine(folder, "libtorch_cpu.so")))
+                ?? throw new DllNotFoundException($"libtorch_cpu.so (libtorch 2.10) is in none of these folders: {string.Join(", ", tried)}. Set {FolderVariable} to the folder that holds it.");
+        }
+    }
+
+    /// <summary>Makes TorchSharp find libtorch. Idempotent and cheap: nothing is loaded before the first tensor.</summary>
+    [ModuleInitializer]
+    public static void Register()
+    {
+        lock (Gate)
+        {
+            if (registered || !OperatingSystem.IsLinux()) return;
+            AssemblyLoadContext.Default.ResolvingUnmanagedDll += Resolve;
+            registered = true;
+        }
+    }
+
+    /// <summary>Called by the runtime when its own search failed: for libtorch always, for TorchSharp's own part on systems with an older libstdc++.</summary>
+    private static nint Resolve(Assembly assembly, string name)
+    {
+        lock (Gate)
+        {
+            return name switch
+            {
+                "torch_cpu" or "torch_cuda" => Libtorch().GetValueOrDefault($"lib{name}.so"),
+                "LibTorchSharp" => TorchSharpNative(assembly),
+                _ => 0,
+            };
+        }
+    }
+
+    private static Dictionary<string, nint> Libtorch()
+    {
+        if (Loaded.Count > 0) return Loaded;
+        var folder = Folder;
+        foreach (var (file, required) in LoadOrder)
+        {
+            var path = Path.Combine(folder, file);
+            if (required || File.Exists(path)) Loaded[file] = NativeLibrary.Load(path);
+        }
+        return Loaded;
+    }
+
+    private static nint TorchSharpNative(Assembly assembly)
+    {
+        const string file = "libLibTorchSharp.so";
+        Libtorch();
+        if (Loaded.TryGetValue(file, out var handle)) return handle;
+        var path = NativeFolders().Append(Path.GetDirectoryName(assembly.Location) ?? "").Select(folder => Path.Combine(folder, file)).FirstOrDefault(File.Exists)
+            ?? throw new DllNotFoundException($"{file} of the TorchSharp package is not beside the program ({AppContext.BaseDirectory}).");
+        return Loaded[file] = NativeLibrary.TryLoad(path, out handle) ? handle : OlderSystem.Load(path);
+    }
+
+    private static IEnumerable<string> Candidates()
+    {
+        if (Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } chosen)
+        {
+            yield return Path.GetFullPath(chosen);      // a wrong choice is an error, not a reason to take another one
+            yield break;
+        }
+        yield return Path.Combine(AppContext.BaseDirectory, "libtorch");
+        foreach (var folder in NativeFolders()) yield return folder;
+        foreach (var metadata in typeof(LibtorchLoader).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>())
+            if (metadata is { Key: "LibtorchFolder", Value.Length: > 0 }) yield return metadata.Value;
+    }
+
+    private static IEnumerable<string> NativeFolders() =>
+        (AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
+            .Select(Path.TrimEndingDirectorySeparator)
+            .Prepend(Path.Combine(AppContext.BaseDirectory, "runtimes", "linux-x64", "native"))
+            .Prepend(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory));
+}
