@@ -12,10 +12,10 @@ public enum Verdict { Allow, Mask, Review, Refuse }
 public sealed record Finding(int Start, int End, Verdict Verdict, string Rule, string Replacement = "***");
 
 /// <summary>What a filter says of a window of text.</summary>
-/// <param name="Findings">Findings that no further text can change, in order of <see cref="Finding.Start"/>.</param>
+/// <param name="Findings">Findings that no further text can change, none of them starting in the context.</param>
 /// <param name="HoldFrom">
 /// The first code unit that later text could still make part of a finding; the window's length when nothing is pending. Text before it is
-/// final. This is what keeps a stream from leaking: the gate never releases text at or behind it.
+/// final. This is what keeps a stream from leaking: the gate never releases text at or behind it. More text never moves it back.
 /// </param>
 public sealed record Scan(IReadOnlyList<Finding> Findings, int HoldFrom);
 
@@ -26,8 +26,11 @@ public sealed record Scan(IReadOnlyList<Finding> Findings, int HoldFrom);
 [PluginKind("safety")]
 public interface ISafetyFilter
 {
-    /// <param name="window">Text not yet released, preceded by <paramref name="context"/> code units already released (word borders need them).</param>
-    /// <param name="context">How many leading code units of the window are context.</param>
+    /// <summary>How many code units already released the filter must still see to judge what follows (borders, allowed phrases).</summary>
+    int ContextLength { get; }
+
+    /// <param name="window">Whole code points not yet released, preceded by <paramref name="context"/> code units already released.</param>
+    /// <param name="context">How many leading code units of the window are context: at least <see cref="ContextLength"/>, or all there was.</param>
     /// <param name="final">No further text will follow: nothing may be held.</param>
     Scan Scan(ReadOnlySpan<char> window, int context, bool final);
 }

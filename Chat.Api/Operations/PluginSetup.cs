@@ -1,0 +1,25 @@
+using System.Reflection;
+using Chat.Domain.Plugins;
+using Chat.Models.Tokenizers;
+using Chat.Safety;
+
+namespace Chat.Api.Operations;
+
+public static class PluginSetup
+{
+    private static readonly Assembly[] Assemblies = [typeof(PluginCatalog).Assembly, typeof(ITextTokenizer).Assembly, typeof(SafetyGate).Assembly, typeof(PluginSetup).Assembly];
+
+    /// <summary>Registers the catalog of every plugin that this process can use. Two plugins of one name fail the start.</summary>
+    public static WebApplicationBuilder AddPlugins(this WebApplicationBuilder builder)
+    {
+        builder.Services.AddSingleton(new PluginCatalog(Assemblies));
+        return builder;
+    }
+
+    /// <summary>GET /api/plugins: what can be named in configuration, options and arms.</summary>
+    public static void MapPlugins(this WebApplication app) =>
+        app.MapGet("/api/plugins", (PluginCatalog catalog) => catalog.All.Select(p => new PluginInfo(p.Kind, p.Name, p.Summary, p.Paper)).ToList())
+            .WithName("listPlugins").WithSummary("Lists the plugins of this server by kind.").RequireAuthorization();
+
+    public sealed record PluginInfo(string Kind, string Name, string Summary, string? Paper);
+}
