@@ -53,6 +53,13 @@ public sealed class SafetyPolicy
         return new(verdict, new(refusal is null ? Render(whole, 0, whole.Length, scan.Findings) : [], refusal), scan.Findings);
     }
 
+    /// <summary>Whether nothing in <paramref name="text"/> from <paramref name="start"/> on, seen behind what stands before it, would be masked or refused. Not recorded.</summary>
+    public bool Allows(string text, int start)
+    {
+        try { return Scan(WellFormed(text), 0, final: true).Findings.All(f => f.End <= start || f.Verdict is Verdict.Allow or Verdict.Review); }
+        catch (Exception) { return false; }
+    }
+
     /// <exception cref="InvalidOperationException">A filter broke its contract.</exception>
     internal Scan Scan(string window, int context, bool final)
     {

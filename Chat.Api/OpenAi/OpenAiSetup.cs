@@ -1,0 +1,38 @@
+using Chat.Domain.Generation;
+
+namespace Chat.Api.OpenAi;
+
+/// <summary>Configuration section <c>OpenAi</c>.</summary>
+public sealed record OpenAiOptions
+{
+    /// <summary>A larger body is 413. Kept by Limits:Enabled=false.</summary>
+    public int MaxRequestBytes { get; init; } = 1024 * 1024;
+}
+
+public static class OpenAiSetup
+{
+    public static WebApplicationBuilder AddOpenAi(this WebApplicationBuilder builder)
+    {
+        builder.Services.AddSingleton(builder.Configuration.GetSection("OpenAi").Get<OpenAiOptions>() ?? new());
+        builder.Services.AddSingleton<ChatCompletions>();
+        return builder;
+    }
+
+    public static void MapOpenAi(this WebApplication app)
+    {
+        var group = app.MapGroup("/v1").RequireAuthorization().WithTags("OpenAI");
+
+        group.MapPost("/chat/completions", (ChatCompletions completions, HttpContext context) => completions.AnswerAsync(context))
+            .WithName("createChatCompletion").WithSummary("Answers a dialogue, in one piece or streamed; OpenAI's shape.");
+
+        group.MapGet("/models", (IChatModels models) => Results.Json(new ModelList([.. models.Models.Select(EntryOf)]), OpenAiJson.Options))
+            .WithName("listModels").WithSummary("Lists the models that answer, the default one first.");
+
+        group.MapGet("/models/{**id}", (string id, IChatModels models) => models.Models.FirstOrDefault(m => m.Id == id) is { } model
+                ? Results.Json(EntryOf(model), OpenAiJson.Options)
+                : throw OpenAiException.UnknownModel(id, models.Models.Select(m => m.Id)))
+            .WithName("getModel").WithSummary("Describes one model.");
+    }
+
+    private static ModelEntry EntryOf(ModelDescription model) => new(model.Id, model.CreatedAt.ToUnixTimeSeconds());
+}

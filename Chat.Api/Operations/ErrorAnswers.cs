@@ -1,0 +1,83 @@
+using System.Globalization;
+using Chat.Api.OpenAi;
+using Chat.Domain.Generation;
+using Microsoft.AspNetCore.Diagnostics;
+
+namespace Chat.Api.Operations;
+
+/// <summary>
+/// Gives every failed request a body in its surface's form: OpenAI's error object under /v1, RFC 9457 problem details elsewhere. That holds
+/// for what the server, the router, the identity check and the limiter refuse too. No stack trace leaves; bad input is never a 500.
+/// </summary>
+public static class ErrorAnswers
+{
+    public static WebApplicationBuilder AddErrorAnswers(this WebApplicationBuilder builder)
+    {
+        builder.Services.AddProblemDetails();
+        return builder;
+    }
+
+    /// <summary>Stands before routing, so that nothing escapes it.</summary>
+    public static void UseErrorAnswers(this WebApplication app)
+    {
+        app.Use(AnswerFailuresAsync);
+        app.UseStatusCodePages(status => WriteAsync(status.HttpContext, status.HttpContext.Response.StatusCode));
+    }
+
+    private static async Task AnswerFailuresAsync(HttpContext context, RequestDelegate next)
+    {
+        context.Request.Body = new RequestBody(context.Request.Body);
+        try
+        {
+            await next(context);
+        }
+        catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested)
+        {
+            context.Response.StatusCode = StatusCodes.Status499ClientClosedRequest;
+        }
+        catch (Exception failure) when (!context.Response.HasStarted)
+        {
+            var headers = context.Response.Headers;
+            foreach (var name in new[] { "Content-Type", "Content-Length", "Content-Encoding", "ETag" }) headers.Remove(name);
+            if (failure is OpenAiException error) await error.WriteAsync(context);
+            else await WriteAsync(context, failure);
+        }
+    }
+
+    private static Task WriteAsync(HttpContext context, Exception failure)
+    {
+        switch (failure)
+        {
+            case BadHttpRequestException bad:
+                return WriteAsync(context, bad.StatusCode);
+            case GenerationException { Error: GenerationError.Busy } busy:
+                SetRetryAfter(context, busy.RetryAfter ?? TimeSpan.FromSeconds(1));
+                return WriteAsync(context, StatusCodes.Status429TooManyRequests, busy.Message);
+            case GenerationException { Error: GenerationError.Unavailable } gone:
+                SetRetryAfter(context, gone.RetryAfter ?? TimeSpan.FromSeconds(5));
+                return WriteAsync(context, StatusCodes.Status503ServiceUnavailable, gone.Message);
+            case GenerationException wrong:
+                return WriteAsync(context, wrong.Error == GenerationError.UnknownModel ? StatusCodes.Status404NotFound : StatusCodes.Status400BadRequest, wrong.Message);
+            default:
+                context.RequestServices.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(ErrorAnswers))
+                    .LogError(failure, "{Method} {Path} failed", context.Request.Method, context.Request.Path);
+                return WriteAsync(context, StatusCodes.Status500InternalServerError);
+        }
+    }
+
+    /// <summary>Writes the answer for a status, if its body is still to be written.</summary>
+    public static async Task WriteAsync(HttpContext context, int status, string? detail = null)
+    {
+        context.Response.StatusCode = status;
+        if (context.Request.Path.StartsWithSegments("/v1", StringComparison.OrdinalIgnoreCase))
+        {
+            await OpenAiException.OfStatus(context, status, detail).WriteAsync(context);
+            return;
+        }
+        var problems = context.RequestServices.GetRequiredService<IProblemDetailsService>();
+        await problems.TryWriteAsync(new() { HttpContext = context, ProblemDetails = { Status = status, Detail = detail } });
+    }
+
+    private static void SetRetryAfter(HttpContext context, TimeSpan wait) =>
+        context.Response.Headers.RetryAfter = Math.Max(1, (int)Math.Ceiling(wait.TotalSeconds)).ToString(CultureInfo.InvariantCulture);
+}
