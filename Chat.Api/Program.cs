@@ -1,2 +1,6 @@
-var app = WebApplication.CreateBuilder(args).Build();
+using Chat.Api;
+
+var builder = WebApplication.CreateBuilder(args).AddChatPage();
+var app = builder.Build();
+app.MapChatPage();
 app.Run();

@@ -1,0 +1,104 @@
+// The message box: grows with its text, keeps a draft a conversation, and turns its button into Stop while a reply runs.
+import { byId, memory } from './dom.js';
+import { t } from './language.js';
+
+const longest = 20_000;
+const mostDrafts = 50;
+
+export class Composer {
+  #form = byId('composer');
+  #box = byId('message');
+  #send = byId('send');
+  #stop = byId('stop');
+  #running = false;
+  /** Which draft is in the box; '' is that of the conversation not begun. */
+  #key = '';
+
+  /** @param {{send: (text: string) => void, stop: () => void, tooLong: (length: number) => void}} actions */
+  constructor(actions) {
+    this.actions = actions;
+    this.#form.addEventListener('submit', (/** @type {Event} */ event) => { event.preventDefault(); this.#submit(); });
+    this.#stop.addEventListener('click', () => actions.stop());
+    this.#box.addEventListener('input', () => { this.#changed(); this.#keep(this.#box.value); });
+    this.#box.addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => {
+      // While an input method composes, Enter picks a candidate; old engines only tell by the code 229.
+      if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+      event.preventDefault();
+      this.#submit();
+    });
+    this.#changed();
+  }
+
+  /** @param {boolean} running a reply of this conversation runs: the one button stops it */
+  setRunning(running) {
+    const hadFocus = document.activeElement === this.#stop;
+    this.#running = running;
+    this.#stop.hidden = this.#stop.disabled = !running;
+    this.#send.hidden = running;
+    if (hadFocus && !running) this.focus();
+  }
+
+  /** Brings the draft of a conversation into the box. @param {string | null} id */
+  open(id) {
+    this.#key = id ?? '';
+    this.#box.value = drafts()[this.#key] ?? '';
+    this.#changed();
+  }
+
+  /** The conversation begun got its id, or its message is safe at the server. @param {string | null} id */
+  settle(id) {
+    if (this.#key === '' && id !== null) {
+      this.#keep('');
+      this.#key = id;
+    }
+    this.#keep(this.#box.value, id ?? '');
+  }
+
+  /** @param {string} text */
+  put(text) {
+    this.#box.value = text;
+    this.#changed();
+    this.#keep(text);
+    this.focus();
+  }
+
+  focus() {
+    this.#box.focus();
+  }
+
+  #submit() {
+    const text = this.#box.value;
+    if (this.#running || text.trim() === '') return;
+    if (text.length > longest) {
+      this.actions.tooLong(text.length);
+      return;
+    }
+    this.#box.value = ''; // its draft stays until the server has the message
+    this.#changed();
+    this.actions.send(text);
+  }
+
+  #changed() {
+    const { length } = this.#box.value;
+    this.#send.disabled = this.#box.value.trim() === '';
+    this.#form.dataset.count = length > longest - 2_000 ? t('characters', { n: length.toLocaleString('en') }) : '';
+    this.#form.classList.toggle('too-long', length > longest);
+  }
+
+  /** @param {string} text @param {string} [key] */
+  #keep(text, key = this.#key) {
+    const { [key]: _, ...others } = drafts();
+    const entries = Object.entries(others).slice(-mostDrafts);
+    if (text !== '') entries.push([key, text]);
+    memory.set('draft', entries.length > 0 ? JSON.stringify(Object.fromEntries(entries)) : null);
+  }
+}
+
+/** @returns {Record<string, string>} by conversation */
+function drafts() {
+  try {
+    return JSON.parse(memory.get('draft') ?? '{}');
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,64 @@
+// The two small questions the page asks, and the menu of a conversation.
+import { byId, element, icon } from './dom.js';
+import { t } from './language.js';
+
+/** Opens a dialog and tells whether it was confirmed. @param {any} dialog @returns {Promise<boolean>} */
+function ask(dialog) {
+  const form = dialog.querySelector('form');
+  return new Promise((resolve) => {
+    let confirmed = false;
+    form.onsubmit = () => { confirmed = true; };
+    dialog.querySelector('[data-close]').onclick = () => dialog.close();
+    dialog.onclick = (/** @type {MouseEvent} */ event) => { if (event.target === dialog) dialog.close(); }; // its backdrop
+    dialog.addEventListener('close', () => resolve(confirmed), { once: true });
+    dialog.showModal();
+  });
+}
+
+/** @param {string} title now @returns {Promise<string | null>} the new one, or null */
+export async function askTitle(title) {
+  const box = byId('rename-box');
+  box.value = title;
+  const answer = ask(byId('rename'));
+  box.select();
+  return await answer && box.value.trim() !== '' && box.value.trim() !== title ? box.value.trim() : null;
+}
+
+/** @param {string} title */
+export function confirmDelete(title) {
+  byId('confirm-text').textContent = t('deleteText', { title });
+  return ask(byId('confirm'));
+}
+
+/**
+ * A menu under a button; arrows move, Escape closes and gives the focus back.
+ * @param {any} button @param {{icon: string, label: string, run: () => void, danger?: boolean}[]} items
+ */
+export function openMenu(button, items) {
+  const menu = byId('actions');
+  const entries = items.map((item) => element('button', {
+    type: 'button', role: 'menuitem', class: item.danger ? 'danger-text' : null,
+    onclick: () => { menu.hidePopover(); item.run(); },
+  }, icon(item.icon), item.label));
+  menu.setAttribute('aria-label', button.getAttribute('aria-label'));
+  menu.firstElementChild.replaceChildren(...entries);
+  menu.onkeydown = (/** @type {KeyboardEvent} */ event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (event.key === 'Tab') menu.hidePopover();
+    if (!step) return;
+    event.preventDefault();
+    const at = entries.indexOf(/** @type {any} */ (document.activeElement));
+    entries[(at + step + entries.length) % entries.length].focus();
+  };
+  button.setAttribute('aria-expanded', 'true');
+  menu.ontoggle = (/** @type {ToggleEvent} */ event) => {
+    if (event.newState !== 'closed') return;
+    button.setAttribute('aria-expanded', 'false');
+    if (menu.contains(document.activeElement) || document.activeElement === document.body) button.focus();
+  };
+  menu.showPopover();
+  const place = button.getBoundingClientRect();
+  menu.style.top = `${Math.min(place.bottom + 4, innerHeight - menu.offsetHeight - 8)}px`;
+  menu.style.left = `${Math.max(8, Math.min(place.right - menu.offsetWidth, innerWidth - menu.offsetWidth - 8))}px`;
+  entries[0].focus();
+}

@@ -1,0 +1,60 @@
+// Elements. Text is only ever set as text: nothing on this page turns a string into HTML, so nothing needs sanitising.
+
+/** @param {string} id @returns {any} the element, which index.html is sure to have */
+export const byId = (id) => document.getElementById(id);
+
+/**
+ * @param {string} tag
+ * @param {Record<string, any>} [attributes] onX = listener, true = bare attribute, false, null and undefined = absent; aria-* keep true and false as words
+ * @param {...(Node | string | null | undefined | false)} children
+ * @returns {any}
+ */
+export function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
+    else if (value == null || (value === false && !name.startsWith('aria-'))) continue;
+    else node.setAttribute(name, value === true && !name.startsWith('aria-') ? '' : String(value));
+  }
+  node.append(.../** @type {(Node | string)[]} */ (children.filter((child) => child != null && child !== false)));
+  return node;
+}
+
+/** @param {string} name a symbol of index.html, without its i- @param {string} [more] a further class */
+export function icon(name, more = '') {
+  const namespace = 'http://www.w3.org/2000/svg';
+  const svg = document.createElementNS(namespace, 'svg');
+  const use = document.createElementNS(namespace, 'use');
+  svg.setAttribute('class', `icon ${more}`.trim());
+  svg.setAttribute('aria-hidden', 'true');
+  use.setAttribute('href', `#i-${name}`);
+  svg.append(use);
+  return svg;
+}
+
+/**
+ * A button that shows an icon and tells its name to assistive technology and on hover.
+ * @param {string} name @param {string} label @param {() => void} onclick @param {Record<string, any>} [attributes]
+ */
+export function iconButton(name, label, onclick, attributes = {}) {
+  return element('button', { type: 'button', class: 'plain', 'aria-label': label, title: label, onclick, ...attributes }, icon(name, attributes['data-icon']));
+}
+
+/** Tells a screen reader, once and politely. @param {string} text */
+export function announce(text) {
+  byId('status').textContent = text;
+}
+
+/** localStorage may be forbidden altogether; then a visit simply remembers nothing. */
+export const memory = {
+  /** @param {string} key */
+  get(key) {
+    try { return localStorage.getItem(`chat.${key}`); } catch { return null; }
+  },
+  /** @param {string} key @param {string | null} value null forgets */
+  set(key, value) {
+    try {
+      if (value === null) localStorage.removeItem(`chat.${key}`); else localStorage.setItem(`chat.${key}`, value);
+    } catch { /* private mode */ }
+  },
+};

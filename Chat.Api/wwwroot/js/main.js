@@ -1,0 +1,233 @@
+// The page: wires the parts together and knows which conversation is on show. Its address is the part behind the #.
+import { deleteConversation, exportAddress, listBots, readConversation, renameConversation } from './api.js';
+import { Composer } from './composer.js';
+import { Connection, ConnectionLost } from './connection.js';
+import { Conversation } from './conversation.js';
+import { askTitle, confirmDelete, openMenu } from './dialogs.js';
+import { announce, byId, element, memory } from './dom.js';
+import { ChatError } from './errors.js';
+import { inEachLanguage, loadLanguage, switchLanguage, t } from './language.js';
+import { Notice } from './notice.js';
+import { Replies } from './replies.js';
+import { Settings } from './settings.js';
+import { Sidebar } from './sidebar.js';
+import { Thread } from './thread.js';
+
+/** @typedef {import('./conversation.js').Turn} Turn */
+
+const pageOfTurns = 200;
+
+const connection = new Connection('hubs/chat');
+const replies = new Replies(connection);
+const notice = new Notice(connection);
+const settings = new Settings();
+const sidebar = new Sidebar(showMenu);
+const composer = new Composer({ send, stop, tooLong: () => notice.show(t('tooLarge')) });
+const thread = new Thread({
+  regenerate: (turn) => { if (!current.running) void replies.regenerate(current, turn, settings.options); },
+  edit: (turn, text) => { thread.toLatest(); void replies.edit(current, turn, text); },
+  choose: (turn) => { current.choose(turn); draw(); },
+  retry: (turn) => void replies.retry(current, turn),
+  putBack: (turn) => { current.remove(turn); draw(); composer.put(turn.text); },
+  rate: (turn, rating, comment) => void rate(turn, rating, comment),
+}, { begin: send, loadEarlier });
+
+/** Everything opened since the page was loaded; a reply goes on while another conversation is on show. @type {Map<string, Conversation>} */
+const opened = new Map();
+let current = new Conversation(null);
+let loading = false;
+let greeting = '';
+
+function draw() {
+  const title = current.title || (current.id ? '' : t('newChat'));
+  byId('title').textContent = title;
+  document.title = title ? `${title} · Chat` : 'Chat';
+  byId('more').hidden = current.id === null;
+  composer.setRunning(Boolean(current.running));
+  thread.draw(current, { busy: Boolean(current.running), offline: connection.state === 'offline', loading, greeting });
+}
+
+/** @param {string} text */
+function send(text) {
+  if (current.running) return;
+  notice.clear();
+  thread.toLatest();
+  void replies.send(current, text, settings.options);
+  composer.focus();
+}
+
+async function stop() {
+  const reply = current.running;
+  if (!reply) return;
+  await attempt(() => replies.stop(current, reply));
+}
+
+/** @param {Turn} turn @param {'up' | 'down' | null} rating @param {string | null} comment */
+async function rate(turn, rating, comment) {
+  const before = turn.rating ?? null;
+  turn.rating = rating;
+  draw();
+  if (!await attempt(() => connection.invoke('Rate', current.id, turn.id, rating, comment))) {
+    turn.rating = before;
+    draw();
+  }
+}
+
+/** Does something whose failure is told above the message box. @param {() => Promise<any>} act @returns {Promise<boolean>} whether it was done */
+async function attempt(act) {
+  try {
+    await act();
+    return true;
+  } catch (error) {
+    if (error instanceof ChatError) notice.show(error.sentence);
+    else if (!(error instanceof ConnectionLost)) notice.show(t('failed', { detail: String(error) }));
+    return false;
+  }
+}
+
+/** @param {string | null} id null begins a new conversation */
+async function open(id) {
+  current = id === null ? new Conversation(null) : opened.get(id) ?? new Conversation(id);
+  if (id !== null) opened.set(id, current);
+  notice.clear();
+  composer.open(id);
+  sidebar.select(id);
+  thread.toLatest();
+  loading = id !== null && current.path.length === 0;
+  draw();
+  if (id !== null) await refresh(current);
+}
+
+/** Takes what the server knows of a conversation, and follows a reply that runs there. @param {Conversation} conversation */
+async function refresh(conversation) {
+  const done = await attempt(async () => {
+    await connection.ready();
+    const [{ turns }, info] = await Promise.all([connection.invoke('History', conversation.id, null, pageOfTurns), readConversation(conversation.id ?? '')]);
+    conversation.load(turns);
+    conversation.title = info.title;
+    if (turns.length < pageOfTurns) conversation.hasEarlier = false;
+    else conversation.hasEarlier ||= conversation.oldest?.id === turns[0].id;
+    const { running } = conversation;
+    if (running) void replies.attach(conversation, running);
+  });
+  if (conversation !== current) return;
+  loading = false;
+  if (!done && connection.state === 'online' && conversation.path.length === 0) location.hash = '';
+  draw();
+}
+
+async function loadEarlier() {
+  const conversation = current;
+  await attempt(async () => {
+    const { turns } = await connection.invoke('History', conversation.id, conversation.oldest?.id ?? null, pageOfTurns);
+    conversation.loadEarlier(turns);
+    conversation.hasEarlier = turns.length === pageOfTurns;
+  });
+  draw();
+}
+
+/** @param {any} button @param {{conversationId: string, title: string}} info */
+function showMenu(button, info) {
+  const id = info.conversationId;
+  openMenu(button, [
+    { icon: 'edit', label: t('rename'), run: () => void rename(id, info.title) },
+    { icon: 'download', label: t('export'), run: () => element('a', { href: exportAddress(id), download: '' }).click() },
+    { icon: 'trash', label: t('delete'), run: () => void erase(id, info.title), danger: true },
+  ]);
+}
+
+/** @param {string} id @param {string} title */
+async function rename(id, title) {
+  const wanted = await askTitle(title);
+  if (wanted === null || !await attempt(() => renameConversation(id, wanted))) return;
+  const conversation = opened.get(id);
+  if (conversation) conversation.title = wanted;
+  await sidebar.refresh();
+  draw();
+}
+
+/** @param {string} id @param {string} title */
+async function erase(id, title) {
+  if (!await confirmDelete(title) || !await attempt(() => deleteConversation(id))) return;
+  opened.delete(id);
+  sidebar.drop(id);
+  announce(t('deleted'));
+  if (current.id === id) location.hash = '';
+}
+
+replies.addEventListener('text', (/** @type {any} */ { detail: { conversation, reply } }) => { if (conversation === current) thread.paint(reply); });
+replies.addEventListener('change', (/** @type {any} */ { detail: { conversation } }) => { if (conversation === current) draw(); });
+replies.addEventListener('created', (/** @type {any} */ { detail: { conversation } }) => {
+  opened.set(conversation.id, conversation);
+  if (conversation !== current) return;
+  history.replaceState(null, '', `#${conversation.id}`);
+});
+replies.addEventListener('acknowledged', (/** @type {any} */ { detail: { conversation } }) => {
+  if (conversation === current) {
+    composer.settle(conversation.id);
+    announce(t('replyStarted'));
+  }
+  const info = sidebar.find(conversation.id);
+  const first = conversation.path[0];
+  conversation.title ||= first.text.slice(0, 60);
+  sidebar.put({ conversationId: conversation.id, title: conversation.title, createdAt: info?.createdAt ?? new Date().toISOString(), updatedAt: new Date().toISOString() });
+  if (conversation === current) sidebar.select(conversation.id);
+});
+replies.addEventListener('finished', (/** @type {any} */ { detail: { conversation } }) => {
+  if (conversation !== current) return;
+  draw();
+  announce(t('replyDone'));
+});
+replies.addEventListener('refused-call', (/** @type {any} */ { detail: { conversation, question, error, started } }) => {
+  if (started || error.code === 'busy') void refresh(conversation); // the history knows what runs, or how it ended
+  if (error.code === 'unsent') {
+    conversation.remove(question);
+    if (conversation === current) composer.put(question.text);
+  } else if (!question && !started && conversation === current) {
+    notice.show(error.sentence);
+  }
+});
+
+connection.addEventListener('state', () => draw());
+addEventListener('hashchange', () => void open(location.hash.slice(1) || null));
+addEventListener('visibilitychange', () => {
+  if (document.visibilityState === 'visible' && connection.state === 'online' && current.id && !current.running) void refresh(current);
+});
+addEventListener('keydown', (event) => {
+  const typing = /** @type {Element} */ (event.target).closest('input, textarea, select, dialog');
+  if (event.key === 'Escape' && !event.isComposing && !document.querySelector('dialog[open]')) {
+    if (sidebar.isOpen) sidebar.toggle(false); else void stop();
+  } else if (event.key === '/' && !typing && !event.ctrlKey && !event.metaKey) {
+    event.preventDefault();
+    sidebar.focusSearch();
+  }
+});
+
+byId('new').addEventListener('click', () => {
+  sidebar.toggle(false);
+  if (location.hash) location.hash = ''; else void open(null);
+  composer.focus();
+});
+byId('more').addEventListener('click', () => { if (current.id) showMenu(byId('more'), { conversationId: current.id, title: current.title }); });
+byId('language').addEventListener('click', () => void switchLanguage());
+byId('theme').addEventListener('click', () => {
+  const { dataset } = document.documentElement;
+  const now = dataset.theme ?? (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');
+  dataset.theme = now === 'dark' ? 'light' : 'dark';
+  memory.set('theme', dataset.theme);
+});
+inEachLanguage(() => {
+  byId('language').textContent = t('language');
+  byId('language').setAttribute('aria-label', t('languageLabel'));
+  sidebar.draw();
+  draw();
+});
+
+const theme = memory.get('theme');
+if (theme) document.documentElement.dataset.theme = theme;
+await loadLanguage();
+void connection.start();
+void sidebar.refresh();
+void settings.load();
+void listBots().then((bots) => { greeting = bots[0]?.greeting ?? ''; draw(); }, () => { /* the page greets in its own words */ });
+await open(location.hash.slice(1) || null);

@@ -1,0 +1,77 @@
+// Which model answers, and how it chooses its words. Lives as long as the page: what stays empty is the model's own choice.
+import { listModels, listPlugins } from './api.js';
+import { byId, element } from './dom.js';
+import { inEachLanguage, t } from './language.js';
+
+const numbers = ['temperature', 'topP', 'maxTokens', 'seed'];
+
+export class Settings {
+  #dialog = byId('settings');
+  #model = byId('set-model');
+  #strategy = byId('set-strategy');
+  /** @type {{id: string}[]} */
+  #models = [];
+  /** @type {{name: string, summary?: string}[]} */
+  #strategies = [];
+
+  constructor() {
+    byId('tune').addEventListener('click', () => this.#open());
+    byId('set-reset').addEventListener('click', () => this.#reset());
+    this.#strategy.addEventListener('change', () => this.#describe());
+    this.#dialog.addEventListener('click', (/** @type {Event} */ event) => { if (event.target === this.#dialog) this.#dialog.close(); });
+    this.#dialog.addEventListener('close', () => this.#label());
+    // Escape on a form with an impossible number must not keep it.
+    this.#dialog.addEventListener('cancel', () => { for (const box of this.#boxes()) if (!box.validity.valid) box.value = ''; });
+    inEachLanguage(() => this.#fill());
+  }
+
+  async load() {
+    const [models, plugins] = await Promise.allSettled([listModels(), listPlugins()]);
+    if (models.status === 'fulfilled') this.#models = models.value.data;
+    if (plugins.status === 'fulfilled') this.#strategies = plugins.value.filter((/** @type {any} */ plugin) => plugin.kind === 'decoding');
+    this.#fill();
+  }
+
+  /** What a message carries; null when everything is left to the model. @returns {object | null} */
+  get options() {
+    const decoding = Object.fromEntries(this.#boxes().filter((box) => box.value !== '' && box.validity.valid).map((box) => [box.id.slice(4), box.valueAsNumber]));
+    if (this.#strategy.value) decoding.strategy = this.#strategy.value;
+    const options = { ...(this.#model.value && { model: this.#model.value }), ...(Object.keys(decoding).length > 0 && { decoding }) };
+    return Object.keys(options).length > 0 ? options : null;
+  }
+
+  /** @returns {HTMLInputElement[]} */
+  #boxes() {
+    return numbers.map((name) => byId(`set-${name}`));
+  }
+
+  #open() {
+    this.#dialog.showModal();
+  }
+
+  #reset() {
+    for (const box of [this.#model, this.#strategy, ...this.#boxes()]) box.value = '';
+    this.#describe();
+  }
+
+  #fill() {
+    const fill = (/** @type {any} */ select, /** @type {string} */ first, /** @type {string[]} */ names) => {
+      const { value } = select;
+      select.replaceChildren(element('option', { value: '' }, first), ...names.map((name) => element('option', { value: name }, name)));
+      select.value = names.includes(value) ? value : '';
+    };
+    const preferred = this.#models[0]?.id;
+    fill(this.#model, preferred ? `${t('modelDefault')}: ${preferred}` : t('modelDefault'), this.#models.map((model) => model.id));
+    fill(this.#strategy, t('strategyDefault'), this.#strategies.map((strategy) => strategy.name));
+    this.#describe();
+    this.#label();
+  }
+
+  #describe() {
+    byId('set-summary').textContent = this.#strategies.find((strategy) => strategy.name === this.#strategy.value)?.summary ?? '';
+  }
+
+  #label() {
+    byId('model').textContent = [this.#model.value || this.#models[0]?.id, this.#strategy.value].filter(Boolean).join(' · ');
+  }
+}
