@@ -18,8 +18,8 @@ public sealed class EncoderDecoder : Module
     private readonly Linear lm_head;
     private readonly Dropout dropout;
 
-    /// <summary>A model with fresh weights drawn from <paramref name="seed"/>; the same seed gives the same weights.</summary>
-    public EncoderDecoder(EncoderDecoderConfig config, ulong seed = 0, Device? device = null, ScalarType? dtype = null) : base(nameof(EncoderDecoder))
+    /// <summary>A model with fresh weights drawn from <paramref name="seed"/> (the same seed gives the same weights), or of no meaning until loaded when it is <c>null</c>.</summary>
+    public EncoderDecoder(EncoderDecoderConfig config, ulong? seed = 0, Device? device = null, ScalarType? dtype = null) : base(nameof(EncoderDecoder))
     {
         Config = config;
         shared = Embedding(config.VocabularySize, config.Width, device: device, dtype: dtype);
@@ -29,7 +29,7 @@ public sealed class EncoderDecoder : Module
         lm_head = Linear(config.Width, config.VocabularySize, hasBias: false, device, dtype);
         dropout = Dropout(config.Dropout);
         RegisterComponents();
-        Initialise(seed);
+        if (seed is { } drawn) Initialise(drawn);
     }
 
     public EncoderDecoderConfig Config { get; }

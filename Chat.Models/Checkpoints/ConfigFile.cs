@@ -36,6 +36,13 @@ public sealed class ConfigFile
         }
     }
 
+    /// <summary>Whether the key is there and not null.</summary>
+    public bool Has(string key) => Find(key) is not null;
+
+    /// <summary>An object inside this one, or <c>null</c>.</summary>
+    public ConfigFile? Section(string key) => Find(key) is not { } value ? null
+        : value.ValueKind == JsonValueKind.Object ? new ConfigFile(value, $"{path}, {key}") : throw Bad(key, $"must be an object, not {Shown(value)}");
+
     public bool IsNull(string key) => root.TryGetProperty(key, out var value) && value.ValueKind == JsonValueKind.Null;
 
     /// <summary>A whole number of at least <paramref name="least"/>; absent or null = the default, or an error when there is none.</summary>

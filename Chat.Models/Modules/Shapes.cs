@@ -9,7 +9,7 @@ namespace Chat.Models.Modules;
 public static class Shapes
 {
     /// <summary>[B T (H D)] → [B H T D]</summary>
-    public static Tensor SplitHeads(this Tensor x, long heads) => x.unflatten(-1, heads, -1).transpose(1, 2);
+    public static Tensor SplitHeads(this Tensor x, long heads) => x.unflatten(2, heads, -1).transpose(1, 2);
 
     /// <summary>[B H T D] → [B T (H D)]</summary>
     public static Tensor MergeHeads(this Tensor x) => x.transpose(1, 2).flatten(2);

@@ -1,0 +1,114 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Chat.Domain.Generation;
+using Chat.Models.Architectures;
+using Chat.Models.Tokenizers;
+using static TorchSharp.torch;
+
+namespace Chat.Models.Checkpoints;
+
+/// <summary>
+/// What crosses from training to serving: <c>config.json</c>, weights, <c>tokenizer.json</c> or <c>vocab.txt</c>, and the model's card
+/// <c>chat-model.json</c> (<c>id</c>, <c>createdAt</c>, <c>parent</c>, <c>teacher</c>, <c>licence</c>, <c>defaultDecoding</c>, and whatever else is worth telling).
+/// Opening checks everything but the numbers, which are checked as they are read. Immutable.
+/// </summary>
+public sealed class ModelFolder
+{
+    public const string ConfigFileName = "config.json";
+    public const string CardFileName = "chat-model.json";
+
+    private ModelFolder(string path, EncoderDecoderConfig config, ITextTokenizer tokenizer, JsonObject card, ModelDescription description) =>
+        (Path, Config, Tokenizer, Card, Description) = (path, config, tokenizer, card, description);
+
+    public string Path { get; }
+    public EncoderDecoderConfig Config { get; }
+    public ITextTokenizer Tokenizer { get; }
+    /// <summary>The card as it stands in the folder; empty when there is none.</summary>
+    public JsonObject Card { get; }
+    public ModelDescription Description { get; }
+
+    /// <exception cref="CheckpointException">What is wrong with the folder; see <see cref="CheckpointErrors"/>.</exception>
+    public static ModelFolder Open(string path)
+    {
+        var file = ConfigFile.Load(System.IO.Path.Combine(path, ConfigFileName));
+        if (ModelFamilies.Of(file) is var family && family != "eva") throw new CheckpointException(CheckpointErrors.Unsupported, $"Models of type '{family}' cannot be served yet, only 'eva'.");
+        using var checkpoint = Checkpoint.OpenFolder(path);
+        var (config, _) = EvaWeights.Locate(EncoderDecoderConfig.Read(file), checkpoint);
+        var tokenizer = TokenizerFiles.Load(path, config);
+        if (tokenizer.VocabularySize > config.VocabularySize)
+            throw new CheckpointException(CheckpointErrors.BadConfig, $"The tokenizer of {path} has {tokenizer.VocabularySize} entries, the model only {config.VocabularySize}.");
+        var card = ReadCard(path);
+        return new ModelFolder(path, config, tokenizer, card, Describe(path, config, card));
+    }
+
+    /// <summary>The model with its weights, in evaluation mode. Each call builds a new one.</summary>
+    /// <exception cref="CheckpointException">What is wrong with the weights.</exception>
+    public EncoderDecoder LoadModel(Device? device = null, ScalarType? dtype = null)
+    {
+        using var checkpoint = Checkpoint.OpenFolder(Path);
+        return EvaWeights.Load(Config, checkpoint, device, dtype);
+    }
+
+    /// <summary>
+    /// The content hash: sha256, in hex, over the lines «path, tab, sha256 of the file, newline» of every file below the folder but the card, in ordinal
+    /// order of their paths (with slashes).
+    /// </summary>
+    public static string Hash(string path)
+    {
+        var lines = new StringBuilder();
+        foreach (var name in Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories)
+            .Select(file => System.IO.Path.GetRelativePath(path, file).Replace('\\', '/')).Where(name => name != CardFileName).Order(StringComparer.Ordinal))
+        {
+            using var file = File.OpenRead(System.IO.Path.Combine(path, name));
+            lines.Append(name).Append('\t').Append(Convert.ToHexStringLower(SHA256.HashData(file))).Append('\n');
+        }
+        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(lines.ToString())));
+    }
+
+    private static ModelDescription Describe(string path, EncoderDecoderConfig config, JsonObject card) => new()
+    {
+        Id = Text(card, "id") ?? System.IO.Path.GetFileName(System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(path))),
+        Hash = Hash(path),
+        CreatedAt = Text(card, "createdAt") is { } created
+            ? DateTimeOffset.TryParse(created, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var at) ? at : throw Bad($"createdAt '{created}' is no date")
+            : new DateTimeOffset(File.GetLastWriteTimeUtc(System.IO.Path.Combine(path, ConfigFileName))),
+        Parameters = EncoderDecoder.ParameterCount(config),
+        MaxPromptTokens = config.MaxContext,
+        MaxCompletionTokens = config.MaxReply,
+        Parent = Text(card, "parent"),
+        Teacher = Text(card, "teacher"),
+        Licence = Text(card, "licence"),
+        DefaultDecoding = card["defaultDecoding"] switch
+        {
+            null => null,
+            JsonObject decoding => (JsonObject)decoding.DeepClone(),
+            var other => throw Bad($"defaultDecoding must be an object, not {other.GetValueKind()}"),
+        },
+    };
+
+    private static JsonObject ReadCard(string path)
+    {
+        var file = System.IO.Path.Combine(path, CardFileName);
+        if (!File.Exists(file)) return [];
+        try
+        {
+            return JsonNode.Parse(File.ReadAllBytes(file)) as JsonObject ?? throw Bad("it is not an object");
+        }
+        catch (JsonException error)
+        {
+            throw Bad($"it is not JSON: {error.Message}");
+        }
+    }
+
+    private static string? Text(JsonObject card, string key) => card[key] switch
+    {
+        null => null,
+        JsonValue value when value.TryGetValue<string>(out var text) => text,
+        _ => throw Bad($"{key} must be a text"),
+    };
+
+    private static CheckpointException Bad(string what) => new(CheckpointErrors.BadConfig, $"{CardFileName}: {what}.");
+}
