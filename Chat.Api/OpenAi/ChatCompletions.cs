@@ -51,6 +51,7 @@ internal sealed class ChatCompletions(IChatModels models, SafetyPolicy safety, T
             Messages = request.Messages,
             Decoding = models.Check(model.Id, request.Decoding),
             TopLogprobs = request.TopLogprobs,
+            CancelMeansAbort = true,
         };
     }
 

@@ -36,6 +36,9 @@ public sealed record GenerationRequest
 
     /// <summary>How many alternatives to report with each token; <c>null</c> = no log-probabilities at all, 0 = the chosen token's alone.</summary>
     public int? TopLogprobs { get; init; }
+
+    /// <summary>How a cancellation is counted: false = the user said stop (<c>stopped</c>), true = the caller went away (<c>abort</c>).</summary>
+    public bool CancelMeansAbort { get; init; }
 }
 
 public enum FinishReason { Stop, Length, Stopped }
