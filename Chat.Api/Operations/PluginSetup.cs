@@ -15,4 +15,12 @@ public static class PluginSetup
         builder.Services.AddSingleton(new PluginCatalog(Assemblies));
         return builder;
     }
+
+    /// <summary>GET /api/plugins: what can be named in configuration, options and arms.</summary>
+    public static void MapPlugins(this WebApplication app) =>
+        app.MapGet("/api/plugins", (PluginCatalog catalog) => catalog.All.Select(p => new PluginInfo(p.Kind, p.Name, p.Summary, p.Paper)).ToList())
+            .WithName("listPlugins").WithTags("plugins").WithSummary("Lists the plugins of this server by kind.").RequireAuthorization()
+            .ProducesProblem(StatusCodes.Status401Unauthorized);
+
+    public sealed record PluginInfo(string Kind, string Name, string Summary, string? Paper);
 }
