@@ -1,0 +1,69 @@
+using System.ComponentModel.DataAnnotations;
+
+namespace Chat.Models.Decoding;
+
+/// <summary>
+/// Options that every strategy takes. The wire's name of an option is the property's in camelCase. A strategy with more options derives
+/// a record; <see cref="DecodingCatalog"/> binds and checks by these attributes. Strategies that choose the best token alone (greedy) are
+/// indifferent to temperature, top-k, top-p and min-p: none of them ever removes or overtakes the best token.
+/// </summary>
+public record DecodingOptions
+{
+    /// <summary>Divides the scores. 0 means greedy in every strategy: all probability on the best token.</summary>
+    [Range(0.0, 2.0)] public double Temperature { get; init; } = 1;
+
+    /// <summary>Keeps the fewest best tokens whose probabilities reach this; 1 = off.</summary>
+    [Range(0.0, 1.0, MinimumIsExclusive = true)] public double TopP { get; init; } = 1;
+
+    /// <summary>Keeps this many best tokens, ties kept; 0 = off.</summary>
+    [Range(0, 1_000_000)] public int TopK { get; init; }
+
+    /// <summary>Removes tokens less probable than this share of the best one; 0 = off.</summary>
+    [Range(0.0, 1.0)] public double MinP { get; init; }
+
+    /// <summary>Seed of the random stream; drawn when nobody gives one.</summary>
+    public long Seed { get; init; }
+
+    [Range(0, 1_000_000)] public int MinTokens { get; init; } = 2;
+
+    [Range(1, 1_000_000)] public int MaxTokens { get; init; } = 128;
+
+    /// <summary>The reply ends before the first of these.</summary>
+    [Length(0, 16)] public IReadOnlyList<string> Stop { get; init; } = [];
+
+    /// <summary>CTRL's θ over the set of ids in dialogue and reply; 1 = off.</summary>
+    [Range(0.0, 10.0, MinimumIsExclusive = true)] public double RepetitionPenalty { get; init; } = 1;
+
+    /// <summary>No n units (see <see cref="TokenTable.Units"/>) twice over dialogue and reply; 0 = off.</summary>
+    [Range(0, 16)] public int NoRepeatNgram { get; init; }
+
+    /// <summary>Subtracted from a token's score for each time it stands in the reply.</summary>
+    [Range(-2.0, 2.0)] public double FrequencyPenalty { get; init; }
+
+    /// <summary>Subtracted from a token's score if it stands in the reply.</summary>
+    [Range(-2.0, 2.0)] public double PresencePenalty { get; init; }
+
+    /// <summary>Added to the scores of these ids.</summary>
+    [Range(-100.0, 100.0), Length(0, 1024)] public IReadOnlyDictionary<int, double> LogitBias { get; init; } = new Dictionary<int, double>();
+
+    /// <summary>Strings that the reply never contains.</summary>
+    [Length(0, 64)] public IReadOnlyList<string> BadWords { get; init; } = [];
+
+    /// <summary>Bans antonyms of the utterance's words; needs a model with an <c>antonyms.json</c>.</summary>
+    public bool Antonyms { get; init; }
+
+    /// <summary>A copy of the same type.</summary>
+    public DecodingOptions Copy() => this with { };
+}
+
+/// <summary>Options of the strategies that keep several hypotheses.</summary>
+public record BeamOptions : DecodingOptions
+{
+    [Range(1, 16)] public int NumBeams { get; init; } = 4;
+
+    /// <summary>ℓ: hypotheses are ranked by sum of log-probabilities / length^ℓ. 0 ranks by sum, 1 by mean.</summary>
+    [Range(0.0, 5.0)] public double LengthPenalty { get; init; } = 1.6;
+
+    /// <summary>Stop at the first moment when numBeams hypotheses are complete.</summary>
+    public bool EarlyStopping { get; init; }
+}

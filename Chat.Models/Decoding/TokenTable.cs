@@ -1,0 +1,108 @@
+using System.Text;
+using Chat.Models.Tokenizers;
+
+namespace Chat.Models.Decoding;
+
+/// <summary>
+/// The texts of a vocabulary as rules see them. Immutable and thread-safe.
+/// </summary>
+public sealed class TokenTable
+{
+    private readonly string[] texts;
+    private readonly byte[][] bytes;
+    private readonly bool[] special;
+    private readonly string[][] units, characters;
+    private readonly Dictionary<string, int> ids = new(StringComparer.Ordinal);
+    private readonly Dictionary<int, int[]> antonyms = [];
+
+    /// <param name="texts">Text of each id. A token that is no text of its own (a special one, part of a character) has a text that no other token has.</param>
+    /// <param name="bytes">What each id adds to a reply; empty for special tokens.</param>
+    /// <param name="separator">The id that ends a turn.</param>
+    /// <param name="antonymPairs">Pairs of words, used in both directions; words outside the vocabulary are ignored.</param>
+    public TokenTable(IReadOnlyList<string> texts, IReadOnlyList<byte[]> bytes, int separator, IEnumerable<(string, string)>? antonymPairs = null)
+    {
+        if (texts.Count != bytes.Count) throw new ArgumentException($"{texts.Count} texts for {bytes.Count} tokens.", nameof(bytes));
+        Separator = separator;
+        this.texts = [.. texts];
+        this.bytes = [.. bytes];
+        special = [.. bytes.Select((b, id) => b.Length == 0 && id != separator)];
+        characters = [.. texts.Select((t, id) => id == separator ? [t] : Characters(t))];
+        units = [.. texts.Select((t, id) => bytes[id].Length == 0 || !Explodes(t) ? t.Length == 0 ? [] : [t] : Characters(t))];
+        for (var id = texts.Count - 1; id >= 0; id--)
+            if (texts[id] is not ("" or " " or "\n")) ids[texts[id]] = id;                // a blank alone is never banned; the first of equal texts counts
+        foreach (var group in Directed(antonymPairs ?? []).GroupBy(p => p.Word, p => p.Opposite))
+            antonyms[group.Key] = [.. group.Distinct().Order()];
+    }
+
+    public int Count => texts.Length;
+    public int Separator { get; }
+    public bool HasAntonyms => antonyms.Count > 0;
+
+    public string Text(int id) => texts[id];
+    public ReadOnlySpan<byte> Bytes(int id) => bytes[id];
+
+    /// <summary>Stands for no text and does not end a turn either.</summary>
+    public bool IsSpecial(int id) => special[id];
+
+    /// <summary>
+    /// The pieces in which repetition is counted: characters of Chinese, Japanese, Korean and punctuation, whole tokens of alphabets (three
+    /// letters of an English word recur in any text, three Chinese characters are a phrase).
+    /// </summary>
+    public ReadOnlySpan<string> Units(int id) => units[id];
+
+    /// <summary>The reference's pieces: every token falls into its characters, special ones too; only the separator stays whole.</summary>
+    public ReadOnlySpan<string> CharacterUnits(int id) => characters[id];
+
+    public ReadOnlySpan<int> Antonyms(int id) => antonyms.TryGetValue(id, out var found) ? found : [];
+
+    /// <summary>The id of exactly this text.</summary>
+    public bool TryFind(string text, out int id) => ids.TryGetValue(text, out id);
+
+    public static TokenTable From(ITextTokenizer tokenizer, IEnumerable<(string, string)>? antonymPairs = null)
+    {
+        var texts = new string[tokenizer.VocabularySize];
+        var bytes = new byte[tokenizer.VocabularySize][];
+        for (var id = 0; id < texts.Length; id++)
+        {
+            bytes[id] = tokenizer.Bytes(id).ToArray();
+            texts[id] = WholeText(bytes[id]) ?? $"\uFFFE{id}\uFFFE";
+        }
+        return new(texts, bytes, tokenizer.Special.Separator, antonymPairs);
+    }
+
+    /// <summary>A reference vocabulary (one entry a line): an entry that is exactly ▂ is a blank, ▃ a line break.</summary>
+    public static TokenTable FromVocabulary(IReadOnlyList<string> entries, IEnumerable<(string, string)>? antonymPairs = null)
+    {
+        var texts = entries.Select(e => e switch { "▂" => " ", "▃" => "\n", _ => e }).ToArray();
+        return new(texts, [.. texts.Select(Encoding.UTF8.GetBytes)], Array.IndexOf(texts, "<sep>"), antonymPairs);
+    }
+
+    private static string? WholeText(byte[] bytes)
+    {
+        if (bytes.Length == 0) return null;
+        try { return new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(bytes); }
+        catch (DecoderFallbackException) { return null; }
+    }
+
+    private static string[] Characters(string text) => [.. text.EnumerateRunes().Select(r => r.ToString())];
+
+    private static bool Explodes(string text)
+    {
+        foreach (var rune in text.EnumerateRunes())
+            if (Rune.IsLetterOrDigit(rune) && !IsIdeographic(rune.Value)) return false;
+        return !text.StartsWith('\uFFFE');
+    }
+
+    // CJK with kana and radicals, Hangul syllables, compatibility ideographs, the supplementary ideographic planes
+    private static bool IsIdeographic(int c) => c is >= 0x2E80 and <= 0x9FFF or >= 0xAC00 and <= 0xD7AF or >= 0xF900 and <= 0xFAFF or >= 0x20000 and <= 0x3FFFF;
+
+    private IEnumerable<(int Word, int Opposite)> Directed(IEnumerable<(string, string)> pairs)
+    {
+        foreach (var (a, b) in pairs)
+        {
+            if (!ids.TryGetValue(a, out var left) || !ids.TryGetValue(b, out var right)) continue;
+            yield return (left, right);
+            yield return (right, left);
+        }
+    }
+}

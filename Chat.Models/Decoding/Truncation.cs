@@ -1,0 +1,132 @@
+using System.Buffers;
+using System.Numerics.Tensors;
+
+namespace Chat.Models.Decoding;
+
+/// <summary>
+/// Temperature, top-k, top-p and min-p on one row, in that order; what is left, best first (in the order of ids if nothing cuts). A view of pooled arrays: dispose it before
+/// the next row is made. <see cref="EvaChain.Filter"/> is the slow, obvious form of top-k and top-p.
+/// </summary>
+internal ref struct Truncation
+{
+    private readonly Span<float> row;
+    private readonly float logTotal;
+    private float logKept;
+    private bool isSorted;
+    private ulong[] keys;
+
+    /// <param name="row">[V] scores after rules; divided by the temperature in place.</param>
+    /// <param name="minKeep">Tokens kept whatever top-p and min-p say.</param>
+    public Truncation(Span<float> row, DecodingOptions options, int minKeep = 1)
+    {
+        this.row = row;
+        var max = TensorPrimitives.Max<float>(row);
+        if (!float.IsFinite(max)) throw new ScoreException(float.IsNaN(max) ? "The model gave a score that is not a number." : $"The model's best score is {max}.");
+
+        if (options.Temperature is not (0 or 1))
+        {
+            TensorPrimitives.Divide(row, (float)options.Temperature, row);
+            max /= (float)options.Temperature;
+        }
+
+        var weights = ArrayPool<float>.Shared.Rent(row.Length);                            // e^(z − max), the best is 1
+        keys = ArrayPool<ulong>.Shared.Rent(row.Length);
+        TensorPrimitives.Subtract(row, max, weights.AsSpan(0, row.Length));
+        TensorPrimitives.Exp(weights.AsSpan(0, row.Length), weights);
+        var total = TensorPrimitives.Sum<float>(weights.AsSpan(0, row.Length));
+        logTotal = max + MathF.Log(total);
+        Keep(weights.AsSpan(0, row.Length), total, options, minKeep);
+        ArrayPool<float>.Shared.Return(weights);
+    }
+
+    /// <summary>Tokens left.</summary>
+    public int Count { get; private set; }
+
+    public readonly int Id(int rank) => (int)(uint)keys[rank];
+
+    /// <summary>Probability · constant; the best has 1.</summary>
+    public readonly float Weight(int rank) => BitConverter.UInt32BitsToSingle(~(uint)(keys[rank] >> 32));
+
+    /// <summary>Sum of the weights left.</summary>
+    public readonly double Mass()
+    {
+        var mass = 0.0;
+        for (var rank = 0; rank < Count; rank++) mass += Weight(rank);
+        return mass;
+    }
+
+    /// <summary>Log-probability before the tail was cut.</summary>
+    public readonly float Logprob(int id) => row[id] - logTotal;
+
+    /// <summary>Log-probability after the tail was cut, of a token that is left.</summary>
+    public readonly float KeptLogprob(int id) => row[id] - logTotal - logKept;
+
+    /// <summary>Log of the sum of e^row.</summary>
+    public readonly float LogTotal => logTotal;
+
+    /// <summary>The best of the tokens left, best first; as many as fit and are left.</summary>
+    public readonly int Best(Span<int> ids)
+    {
+        if (!isSorted) return Scores.Best(row, ids);
+        var count = Math.Min(Count, ids.Length);
+        for (var rank = 0; rank < count; rank++) ids[rank] = Id(rank);
+        return count;
+    }
+
+    public void Dispose()
+    {
+        if (keys.Length > 0) ArrayPool<ulong>.Shared.Return(keys);
+        keys = [];
+    }
+
+    private void Keep(ReadOnlySpan<float> weights, float total, DecodingOptions options, int minKeep)
+    {
+        isSorted = options.Temperature == 0 || options.TopK > 0 || options.TopP < 1 || options.MinP > 0;
+        if (options.Temperature == 0)
+        {
+            var best = Scores.ArgMax(weights);
+            keys[Count++] = Key(weights[best], best);
+        }
+        else if (!isSorted) Collect(weights, 0);
+        else
+        {
+            var k = options.TopK == 0 ? weights.Length : Math.Max(options.TopK, minKeep);
+            // Tokens below (1 − p)/V hold less than 1 − p together, so the fewest tokens that reach p are all above.
+            Collect(weights, k < weights.Length ? KthLargest(weights, k) : options.TopP < 1 ? (float)((1 - options.TopP) * total / weights.Length * 0.999) : (float)options.MinP);
+            if (Count < minKeep) Collect(weights, 0);
+            keys.AsSpan(0, Count).Sort();
+            if (options.TopP < 1) Count = Nucleus(options.TopP * (k < weights.Length ? Mass() : total), minKeep);
+            while (Count > minKeep && Weight(Count - 1) < options.MinP) Count--;
+        }
+        logKept = isSorted ? (float)Math.Log(Mass() / total) : 0;
+    }
+
+    private void Collect(ReadOnlySpan<float> weights, float bound)
+    {
+        Count = 0;
+        for (var id = 0; id < weights.Length; id++)
+            if (weights[id] > 0 && weights[id] >= bound) keys[Count++] = Key(weights[id], id);
+    }
+
+    private readonly int Nucleus(double target, int minKeep)
+    {
+        var mass = 0.0;
+        for (var rank = 0; rank < Count; rank++)
+            if ((mass += Weight(rank)) >= target) return Math.Min(Count, Math.Max(rank + 1, minKeep));
+        return Count;
+    }
+
+    // Sorting these upwards is best first, equal weights by id: weights are not negative, so their bits order like their values.
+    private static ulong Key(float weight, int id) => ((ulong)~BitConverter.SingleToUInt32Bits(weight) << 32) | (uint)id;
+
+    private static float KthLargest(ReadOnlySpan<float> weights, int k)
+    {
+        var heap = new PriorityQueue<float, float>(k);
+        foreach (var w in weights)
+        {
+            if (heap.Count < k) heap.Enqueue(w, w);
+            else if (w > heap.Peek()) heap.EnqueueDequeue(w, w);
+        }
+        return heap.Peek();
+    }
+}
