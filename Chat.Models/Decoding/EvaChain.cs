@@ -88,13 +88,14 @@ public sealed class EvaChain : IRowRule
     /// </summary>
     public static void Filter(Span<float> scores, int topK, double topP)
     {
-        var order = new int[scores.Length];
-        var falling = new float[scores.Length];
-        for (var id = 0; id < order.Length; id++) (order[id], falling[id]) = (id, -scores[id]);
-        Array.Sort(falling, order);
+        // Sorted by falling score and rising id: a float's bits, mirrored, order like its value.
+        var keys = new ulong[scores.Length];
+        for (var id = 0; id < keys.Length; id++) keys[id] = ((ulong)~Ordered(scores[id]) << 32) | (uint)id;
+        Array.Sort(keys);
+        var order = keys.Select(k => (int)(uint)k).ToArray();
         if (topK > 0)
         {
-            var kth = -falling[Math.Min(topK, order.Length) - 1];
+            var kth = scores[order[Math.Min(topK, order.Length) - 1]];
             foreach (ref var s in scores)
                 if (s < kth) s = Removed(s);
         }
@@ -108,6 +109,12 @@ public sealed class EvaChain : IRowRule
             if (before > topP) scores[id] = Removed(scores[id]);
             before += Math.Exp(left[id]);
         }
+    }
+
+    private static uint Ordered(float score)
+    {
+        var bits = BitConverter.SingleToUInt32Bits(score);
+        return (bits & 0x80000000) == 0 ? bits | 0x80000000 : ~bits;
     }
 
     /// <summary>The reference's fill, but never upwards: what is banned more strongly stays below what fell out.</summary>

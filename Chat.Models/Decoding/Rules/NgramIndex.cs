@@ -50,7 +50,7 @@ public sealed class NgramIndex
         var banned = new SortedSet<int>();
         for (var p = 0; p < n && p <= tail.Count; p++)
         {
-            var prefix = string.Concat(tail.Skip(tail.Count - p));
+            var prefix = Key(tail.Skip(tail.Count - p));
             if (shared.TryGetValue(prefix, out var ids)) banned.UnionWith(ids);
             if (own.TryGetValue(prefix, out ids)) banned.UnionWith(ids);
         }
@@ -73,7 +73,10 @@ public sealed class NgramIndex
             if (tail.Count > n) tail.RemoveAt(0);
             if (tail.Count < n) continue;
             for (var p = 0; p < n; p++)
-                if (tokens.TryFind(string.Concat(tail.Skip(p)), out var id)) ban(string.Concat(tail.Take(p)), id);
+                if (tokens.TryFind(string.Concat(tail.Skip(p)), out var id)) ban(Key(tail.Take(p)), id);
         }
     }
+
+    // Units of letters differ in length: "ab" after "c" must not look like "b" after "ca".
+    private static string Key(IEnumerable<string> units) => string.Join('\uFFFF', units);
 }

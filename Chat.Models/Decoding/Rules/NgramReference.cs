@@ -10,7 +10,7 @@ public static class NgramReference
         for (var start = 0; start + n <= units.Count; start++)
             for (var p = 0; p < n; p++)
                 if (tokens.TryFind(string.Concat(units.Skip(start + p).Take(n - p)), out var id)
-                    && string.Concat(units.Skip(start).Take(p)) == string.Concat(units.TakeLast(p)))
+                    && units.Skip(start).Take(p).SequenceEqual(units.TakeLast(p)))
                     banned.Add(id);
         if (units.Count > 0) NgramIndex.AddContrary(tokens, units[^1], banned);
         return banned;
