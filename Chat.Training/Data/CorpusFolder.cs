@@ -1,0 +1,44 @@
+namespace Chat.Training.Data;
+
+/// <summary>
+/// Finds corpora by name: <c>NAME.jsonl.gz</c> in the data folder, or <c>NAME.jsonl.gz</c> or <c>NAME.txt</c> among those that come with
+/// the program. A text file is dialogues of one turn a line with an empty line between; its language is what follows the name's last hyphen. <c>" | "</c> parts
+/// wordings: every wording of the first turn meets every wording of the second, later turns take theirs in rotation.
+/// </summary>
+public sealed class CorpusFolder(string data)
+{
+    private static readonly string Own = Path.Combine(AppContext.BaseDirectory, "Corpora");
+
+    /// <exception cref="FileNotFoundException">No such corpus; the message lists the known ones and says how to get more.</exception>
+    public string Find(string name) => Candidates(name).FirstOrDefault(File.Exists) ?? throw new FileNotFoundException(
+        $"No corpus '{name}'. Here are: {string.Join(", ", Known())}. Others come from 'data fetch Chat.Training/Recipes/corpora.json --data {data}'.");
+
+    /// <exception cref="FileNotFoundException">No such corpus.</exception>
+    /// <exception cref="InvalidDataException">A line that is no document.</exception>
+    public IEnumerable<Document> Read(string name)
+    {
+        var path = Find(name);
+        return path.EndsWith(".txt", StringComparison.Ordinal) ? ReadLines(path, name) : DocumentFile.Read(path);
+    }
+
+    private IEnumerable<string> Candidates(string name) =>
+        [Path.Combine(data, name + ".jsonl.gz"), Path.Combine(Own, name + ".jsonl.gz"), Path.Combine(Own, name + ".txt")];
+
+    private IEnumerable<string> Known() => new[] { data, Own }.Where(Directory.Exists).SelectMany(Directory.EnumerateFiles)
+        .Select(Path.GetFileName).OfType<string>().Where(f => f.EndsWith(".jsonl.gz", StringComparison.Ordinal) || f.EndsWith(".txt", StringComparison.Ordinal))
+        .Select(f => f.Split('.')[0]).Distinct().Order(StringComparer.Ordinal);
+
+    private static IEnumerable<Document> ReadLines(string path, string name)
+    {
+        var language = name[(name.LastIndexOf('-') + 1)..];
+        var number = 0;
+        foreach (var dialogue in File.ReadAllText(path).ReplaceLineEndings("\n").Split("\n\n", StringSplitOptions.RemoveEmptyEntries))
+        {
+            var turns = dialogue.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).Where(t => !t.StartsWith('#')).Select(t => t.Split(" | ")).ToArray();
+            if (turns.Length == 0) continue;
+            var seconds = turns.Length > 1 ? turns[1].Length : 1;
+            for (var i = 0; i < turns[0].Length * seconds; i++)
+                yield return new Document(name, language, $"{name}/{number++}", [.. turns.Select((wordings, turn) => wordings[(turn == 0 ? i / seconds : i) % wordings.Length])]);
+        }
+    }
+}
