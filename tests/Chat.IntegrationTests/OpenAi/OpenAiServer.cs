@@ -40,17 +40,13 @@ public sealed class OpenAiServer : IAsyncDisposable
         builder.Services.AddAuthentication(JwtBearerDefaults.AuthenticationScheme).AddJwtBearer();
         builder.Services.AddAuthorizationBuilder().SetDefaultPolicy(new AuthorizationPolicyBuilder()
             .RequireAssertion(c => c.User.Identity!.IsAuthenticated || !((Microsoft.AspNetCore.Http.HttpContext)c.Resource!).Request.Headers.ContainsKey("Authorization")).Build());
-        builder.AddPlugins().AddSafety().AddErrorAnswers().AddMetrics().AddHealth().AddOpenApiDocument().AddOpenAi();
+        builder.AddPlugins().AddSafety().AddErrorAnswers().AddMetrics().AddOpenAi();
         var app = builder.Build();
         app.UseErrorAnswers();
         app.UseMetrics();
-        app.UseSecurityHeaders();
         app.UseAuthentication();
         app.UseAuthorization();
         app.MapOpenAi();
-        app.MapHealth();
-        app.MapPlugins();
-        app.MapOpenApiDocument();
         await app.StartAsync();
         return new(app, models);
     }

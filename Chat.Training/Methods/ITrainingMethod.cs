@@ -1,0 +1,41 @@
+using Chat.Domain.Plugins;
+using Chat.Models.Architectures;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Chat.Training.Methods;
+
+/// <summary>What a stage minimises. Stateless; called on the loop's thread inside its dispose scope.</summary>
+[PluginKind("method")]
+public interface ITrainingMethod
+{
+    /// <returns>A float32 scalar to go backward from; its value is what the journal reports.</returns>
+    Tensor Loss(EncoderDecoder model, Batch batch);
+}
+
+/// <summary>Teacher forcing; every sample counts the same whatever its length: EVA's fine-tuning loss.</summary>
+[Plugin("sample-mean", Paper = "arXiv:2108.01547", Summary = "Maximum likelihood, mean over samples of their token means")]
+public sealed class SampleMean : ITrainingMethod
+{
+    public Tensor Loss(EncoderDecoder model, Batch batch) => (Likelihood.TokenLosses(model, batch) * batch.SampleMeanWeights().flatten()).sum();
+}
+
+/// <summary>Teacher forcing; every token counts the same: for running text, where a cut says nothing about the text.</summary>
+[Plugin("token-mean", Summary = "Maximum likelihood, mean over all tokens of the batch")]
+public sealed class TokenMean : ITrainingMethod
+{
+    public Tensor Loss(EncoderDecoder model, Batch batch) => Likelihood.TokenLosses(model, batch).sum() / batch.Samples.Sum(s => s.Labels.Length);
+}
+
+/// <summary>Token losses of a teacher-forced pass.</summary>
+public static class Likelihood
+{
+    /// <returns>[B·T] float32 negative log-likelihoods in nats, 0 on pads.</returns>
+    public static Tensor TokenLosses(EncoderDecoder model, Batch batch)
+    {
+        using var scope = NewDisposeScope();
+        var logits = model.Forward(batch.Contexts(), batch.Mask(), batch.Replies());                    // [B T V]
+        var rows = logits.flatten(0, 1).to_type(ScalarType.Float32);                                    // [B·T V]
+        return nn.functional.cross_entropy(rows, batch.Labels().flatten(), ignore_index: -100, reduction: nn.Reduction.None).MoveToOuterDisposeScope();
+    }
+}

@@ -1,0 +1,36 @@
+using System.Text.Json;
+using ScottPlot;
+
+namespace Chat.Training.Methods;
+
+/// <summary>Draws a journal: training loss (smoothed), validation by corpus.</summary>
+public static class LossCurve
+{
+    private const double Smoothing = 0.98;
+
+    public static void Draw(string journal, string png, string title)
+    {
+        var entries = File.ReadLines(journal).Select(line => JsonSerializer.Deserialize<JournalEntry>(line, JournalEntry.Json)!).ToArray();
+        using var plot = new Plot();
+        plot.Title(title);
+        plot.XLabel("step");
+        plot.YLabel("nats per token");
+
+        var steps = entries.Where(e => e.Loss is not null).ToArray();
+        if (steps.Length > 0)
+        {
+            var smooth = new double[steps.Length];
+            var mean = steps[0].Loss!.Value;
+            for (var i = 0; i < steps.Length; i++) smooth[i] = mean = Smoothing * mean + (1 - Smoothing) * steps[i].Loss!.Value;
+            var training = plot.Add.ScatterLine(steps.Select(e => (double)e.Step).ToArray(), smooth);
+            training.LegendText = "training (smoothed)";
+        }
+        foreach (var corpus in entries.Where(e => e.Validation is not null).SelectMany(e => e.Validation!.Select(v => (e.Step, Name: v.Key, v.Value))).GroupBy(v => v.Name))
+        {
+            var validation = plot.Add.Scatter(corpus.Select(v => (double)v.Step).ToArray(), corpus.Select(v => v.Value).ToArray());
+            validation.LegendText = $"held-out {corpus.Key}";
+        }
+        plot.ShowLegend(Alignment.UpperRight);
+        plot.SavePng(png, 1000, 600);
+    }
+}

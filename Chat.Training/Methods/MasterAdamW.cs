@@ -1,0 +1,81 @@
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace Chat.Training.Methods;
+
+/// <summary>
+/// AdamW (Loshchilov and Hutter, arXiv 1711.05101) over float32 masters of the weights, which may be bfloat16: torch has no autocast here.
+/// Vectors (norm gains) are not decayed. Its whole state is <see cref="State"/> and the count of steps.
+/// </summary>
+public sealed class MasterAdamW : IDisposable
+{
+    private const double Beta1 = 0.9, Beta2 = 0.98, Epsilon = 1e-8;
+
+    private readonly (string Name, Parameter Weight, Tensor Master, Tensor Mean, Tensor Square)[] slots;
+    private readonly double weightDecay;
+
+    public MasterAdamW(IEnumerable<(string Name, Parameter Weight)> weights, double weightDecay)
+    {
+        this.weightDecay = weightDecay;
+        using var scope = NewDisposeScope();
+        using var gradients = no_grad();
+        slots = [.. weights.Select(w => (w.Name, w.Weight,
+            w.Weight.detach().to_type(ScalarType.Float32).clone().DetachFromDisposeScope(),
+            zeros(w.Weight.shape, ScalarType.Float32).DetachFromDisposeScope(),
+            zeros(w.Weight.shape, ScalarType.Float32).DetachFromDisposeScope()))];
+    }
+
+    /// <summary>Updates made so far.</summary>
+    public long Steps { get; set; }
+
+    /// <summary>The masters and both moments, float32, by name. Writing into them is loading; <see cref="Publish"/> must follow.</summary>
+    public IEnumerable<(string Name, Tensor Value)> State => slots.SelectMany(s => new[] { ("weight/" + s.Name, s.Master), ("mean/" + s.Name, s.Mean), ("square/" + s.Name, s.Square) });
+
+    /// <summary>Euclidean norm of all gradients together, in float32.</summary>
+    public double GradientNorm()
+    {
+        using var scope = NewDisposeScope();
+        var squares = slots.Where(s => s.Weight.grad is not null).Select(s => s.Weight.grad!.to_type(ScalarType.Float32).pow(2).sum()).ToArray();
+        return squares.Length == 0 ? 0 : Math.Sqrt(stack(squares).sum().item<float>());
+    }
+
+    /// <summary>One update; gradients are scaled to <paramref name="clip"/> when <paramref name="norm"/> is above it, and taken away.</summary>
+    public void Step(double learningRate, double norm, double clip)
+    {
+        using var gradients = no_grad();
+        Steps++;
+        var scale = norm > clip ? clip / (norm + 1e-6) : 1.0;
+        var meanCorrection = 1 - Math.Pow(Beta1, Steps);
+        var squareCorrection = Math.Sqrt(1 - Math.Pow(Beta2, Steps));
+        foreach (var (_, weight, master, mean, square) in slots)
+        {
+            if (weight.grad is not { } given) continue;
+            using var scope = NewDisposeScope();
+            var gradient = given.to_type(ScalarType.Float32).mul(scale);
+            mean.mul_(Beta1).add_(gradient, alpha: 1 - Beta1);
+            square.mul_(Beta2).addcmul_(gradient, gradient, 1 - Beta2);
+            if (weightDecay > 0 && master.dim() > 1) master.mul_(1 - learningRate * weightDecay);
+            master.addcdiv_(mean, square.sqrt().div_(squareCorrection).add_(Epsilon), -learningRate / meanCorrection);
+            weight.copy_(master);
+            given.zero_();
+        }
+    }
+
+    /// <summary>Copies the masters into the weights.</summary>
+    public void Publish()
+    {
+        using var gradients = no_grad();
+        foreach (var slot in slots) slot.Weight.copy_(slot.Master).Dispose();
+    }
+
+    public void Dispose()
+    {
+        foreach (var (_, _, master, mean, square) in slots)
+        {
+            master.Dispose();
+            mean.Dispose();
+            square.Dispose();
+        }
+    }
+}

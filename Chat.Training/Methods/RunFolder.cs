@@ -1,0 +1,83 @@
+using System.Text.Json;
+using Chat.Models.Checkpoints;
+using Chat.Training.Recipes;
+using static TorchSharp.torch;
+
+namespace Chat.Training.Methods;
+
+/// <summary>Where a run stands; with the tensors of the optimiser it is all that a run needs to go on.</summary>
+/// <param name="Stage">Name of the stage in progress; <c>null</c> when all are done.</param>
+/// <param name="Step">Updates of this stage so far.</param>
+/// <param name="TotalSteps">Updates of all stages.</param>
+/// <param name="Best">Lowest validation loss of the stage, and validations since then.</param>
+/// <param name="RecipeHash">The run goes on only with the recipe it began with.</param>
+public sealed record RunState(
+    string? Stage, long Step, long OptimiserSteps, long TotalSteps, long Tokens, double Seconds, StreamCursor? Cursor, double? Best, int SinceBest, string RecipeHash, string DataHash);
+
+/// <summary>
+/// A run on disk: <c>recipe.json</c>, <c>tokenizer.json</c>, <c>journal.jsonl</c>, <c>loss.png</c> and <c>checkpoints/STEP/</c>. A checkpoint
+/// appears whole or not at all: it is written under another name and then moved. The last two are kept.
+/// </summary>
+public sealed class RunFolder
+{
+    private const int KeptCheckpoints = 2;
+    private const string StateFile = "state.json", TensorFile = "state.safetensors";
+
+    public RunFolder(string path)
+    {
+        Root = Directory.CreateDirectory(path).FullName;
+        Directory.CreateDirectory(Checkpoints);
+        foreach (var half in Directory.EnumerateDirectories(Checkpoints, "*.part")) Directory.Delete(half, recursive: true);
+    }
+
+    public string Root { get; }
+    public string Tokenizer => Path.Combine(Root, "tokenizer.json");
+    public string Journal => Path.Combine(Root, "journal.jsonl");
+    public string LossCurve => Path.Combine(Root, "loss.png");
+    private string Checkpoints => Path.Combine(Root, "checkpoints");
+
+    /// <summary>Folder of the newest checkpoint, or <c>null</c>.</summary>
+    public string? Newest => Directory.EnumerateDirectories(Checkpoints).Where(d => !d.EndsWith(".part", StringComparison.Ordinal)).Max(StringComparer.Ordinal);
+
+    public void Save(RunState state, MasterAdamW optimiser)
+    {
+        var final = Path.Combine(Checkpoints, $"{state.TotalSteps:D8}");
+        if (Directory.Exists(final)) Directory.Delete(final, recursive: true);
+        var part = Directory.CreateDirectory(final + ".part").FullName;
+        SafetensorsWriter.Write(Path.Combine(part, TensorFile), optimiser.State.Select(s => (s.Name, s.Value)));
+        File.WriteAllText(Path.Combine(part, StateFile), JsonSerializer.Serialize(state, RecipeFile.Json));
+        Directory.Move(part, final);
+        foreach (var old in Directory.EnumerateDirectories(Checkpoints).OrderDescending(StringComparer.Ordinal).Skip(KeptCheckpoints).ToArray())
+            Directory.Delete(old, recursive: true);
+    }
+
+    /// <exception cref="InvalidDataException">The checkpoint's state is no such state.</exception>
+    public RunState? LoadState() => Newest is { } folder
+        ? JsonSerializer.Deserialize<RunState>(File.ReadAllText(Path.Combine(folder, StateFile)), RecipeFile.Json) ?? throw new InvalidDataException($"{folder}/{StateFile} is empty.")
+        : null;
+
+    /// <summary>Reads the newest checkpoint's tensors into the optimiser, whose weights follow.</summary>
+    /// <param name="weightsOnly">Leave the moments at zero: another stage or run begins from these weights.</param>
+    public void LoadTensors(MasterAdamW optimiser, bool weightsOnly = false)
+    {
+        var folder = Newest ?? throw new InvalidOperationException($"Run {Root} has no checkpoint.");
+        using var file = SafetensorsFile.Open(Path.Combine(folder, TensorFile));
+        foreach (var (name, value) in optimiser.State.Where(s => !weightsOnly || s.Name.StartsWith("weight/", StringComparison.Ordinal)))
+        {
+            if (!file.Entries.TryGetValue(name, out var entry) || !entry.Shape.SequenceEqual(value.shape))
+                throw new InvalidDataException($"Checkpoint {folder}: '{name}' is missing or not [{string.Join(' ', value.shape)}].");
+            file.Read(entry, 0, value.bytes);
+        }
+        optimiser.Publish();
+    }
+
+    /// <summary>Journal lines after the checkpoint belong to steps that are made again: they go.</summary>
+    public void CutJournal(long totalSteps)
+    {
+        if (!File.Exists(Journal)) return;
+        var kept = File.ReadLines(Journal).Where(line => line.StartsWith('{') && line.EndsWith('}'))
+            .Where(line => JsonSerializer.Deserialize<JournalEntry>(line, JournalEntry.Json)!.Step <= totalSteps).ToArray();
+        File.WriteAllLines(Journal + ".part", kept);
+        File.Move(Journal + ".part", Journal, overwrite: true);
+    }
+}

@@ -1,0 +1,149 @@
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.RegularExpressions;
+using Chat.Domain.Plugins;
+using Chat.Models.Architectures;
+using Chat.Training.Data;
+using Chat.Training.Recipes;
+using Chat.Training.Tokenization;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Chat.Training.Methods;
+
+/// <summary>
+/// Follows a recipe from wherever its run folder stands: vocabulary, then stage after stage. Calling it again with the same recipe goes on.
+/// </summary>
+/// <param name="runs">Folder with one folder a run.</param>
+public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string runs, CorpusFolder corpora, PluginCatalog plugins, TimeProvider time)
+{
+    private readonly RunFolder folder = new(Path.Combine(runs, recipe.Name));
+    private readonly Regex heldOut = new(recipe.HeldOut, RegexOptions.CultureInvariant);
+
+    public RunFolder Folder => folder;
+
+    /// <summary>The shape, as the model's config.json will say it.</summary>
+    public static EncoderDecoderConfig Shape(ModelRecipe model, int vocabulary, double dropout) => new()
+    {
+        VocabularySize = vocabulary,
+        Width = model.Width,
+        FeedForward = model.FeedForward,
+        Heads = model.Heads,
+        HeadWidth = model.HeadWidth,
+        EncoderLayers = model.EncoderLayers,
+        DecoderLayers = model.DecoderLayers,
+        AttentionScale = true,
+        Dropout = dropout,
+        InitialDeviation = model.InitialDeviation,
+        Roles = false,
+        Pad = TokenizerFile.Pad,
+        Separator = TokenizerFile.Separator,
+        Start = TokenizerFile.Start,
+        MaxContext = model.MaxContext,
+        MaxReply = model.MaxReply,
+    };
+
+    /// <returns>The last state; its stage is <c>null</c> when all stages are done.</returns>
+    /// <exception cref="RecipeException">The run was begun with another recipe.</exception>
+    public RunState Follow(Action<string>? say, Action<TrainingProgress>? report, CancellationToken stop)
+    {
+        var pairs = Vocabulary(say);
+        var encoder = new BytePairEncoder(pairs);
+        var state = folder.LoadState();
+        if (state is not null && state.RecipeHash != recipeHash)
+            throw new RecipeException($"Run {folder.Root} was begun with another version of the recipe; give this one another name, or remove the folder.");
+        if (state is { Stage: null }) return state;
+        state ??= new RunState(recipe.Stages[0].Name, 0, 0, 0, 0, 0, null, null, 0, recipeHash, "");
+        folder.CutJournal(state.TotalSteps);
+
+        foreach (var stage in recipe.Stages.SkipWhile(s => s.Name != state.Stage).ToArray())
+        {
+            using var model = new EncoderDecoder(Shape(recipe.Model, encoder.VocabularySize, stage.Dropout), recipe.Seed, dtype: ScalarType.BFloat16);
+            using var optimiser = new MasterAdamW(model.named_parameters(), stage.WeightDecay);
+            Restore(optimiser, state);
+            var method = (ITrainingMethod)Activator.CreateInstance(plugins.Get("method", stage.Method).Type)!;
+            var sources = stage.Mixture.Select(m => Source(m, stage, encoder, say)).ToArray();
+            var held = new HeldOutSet(recipe.Validation.Select(name => (name, HeldOut(name, encoder))), new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens);
+            say?.Invoke($"{stage.Name}: {EncoderDecoder.ParameterCount(model.Config):N0} parameters, {sources.Sum(s => (long)s.Corpus.Tokens):N0} tokens in {sources.Length} corpora, {held.Samples} held-out samples");
+
+            state = new Trainer(model, folder, time, report).Train(stage, method, optimiser, recipe.Seed, state,
+                cursor => new MixtureStream(sources, new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens, recipe.Seed, cursor),
+                () => held.Losses(model), stop);
+            if (stop.IsCancellationRequested && state.Step < stage.Steps) return state;
+
+            var next = recipe.Stages.SkipWhile(s => s != stage).Skip(1).FirstOrDefault();
+            state = state with { Stage = next?.Name, Step = 0, OptimiserSteps = 0, Cursor = null, Best = null, SinceBest = 0 };
+            folder.Save(state, optimiser);
+            if (stop.IsCancellationRequested) return state;
+        }
+        return state;
+    }
+
+    /// <summary>A stage in progress has its moments back; a stage that begins takes the weights alone.</summary>
+    private void Restore(MasterAdamW optimiser, RunState state)
+    {
+        if (state.TotalSteps > 0)
+        {
+            folder.LoadTensors(optimiser, weightsOnly: state.Step == 0);
+            optimiser.Steps = state.OptimiserSteps;
+        }
+        else if (recipe.Start is { } start)
+        {
+            new RunFolder(Path.Combine(runs, start)).LoadTensors(optimiser, weightsOnly: true);
+        }
+    }
+
+    private BytePairs Vocabulary(Action<string>? say)
+    {
+        if (File.Exists(folder.Tokenizer)) return TokenizerFile.Read(File.ReadAllText(folder.Tokenizer));
+        if (recipe.Tokenizer.From is { } other)
+        {
+            var source = new RunFolder(Path.Combine(runs, other)).Tokenizer;
+            if (!File.Exists(source)) throw new RecipeException($"tokenizer.from: run '{other}' has no vocabulary yet; train it first.");
+            File.Copy(source, folder.Tokenizer);
+            return TokenizerFile.Read(File.ReadAllText(folder.Tokenizer));
+        }
+        say?.Invoke($"vocabulary: counting {recipe.Tokenizer.Corpora!.Values.Sum():N0} characters");
+        var trainer = new BytePairTrainer();
+        foreach (var (name, characters) in recipe.Tokenizer.Corpora!) CountWords(trainer, name, characters);
+        var pairs = trainer.Train(recipe.Tokenizer.Vocabulary - 256 - TokenizerFile.Specials.Count);
+        File.WriteAllText(folder.Tokenizer + ".part", TokenizerFile.ToJson(pairs));
+        File.Move(folder.Tokenizer + ".part", folder.Tokenizer);
+        return pairs;
+    }
+
+    /// <summary>Documents spread evenly over the corpus until so many characters are counted.</summary>
+    private void CountWords(BytePairTrainer trainer, string corpus, long characters)
+    {
+        var documents = corpora.Read(corpus).Where(d => !heldOut.IsMatch(d.Scene)).ToArray();
+        var total = documents.Sum(d => d.Turns.Sum(t => (long)t.Length));
+        var share = Math.Min(1.0, (double)characters / Math.Max(1, total));
+        for (var i = 0; i < documents.Length; i++)
+        {
+            if ((long)((i + 1) * share) == (long)(i * share)) continue;
+            foreach (var turn in documents[i].Turns) trainer.Add(turn);
+        }
+    }
+
+    private MixtureSource Source(MixtureRecipe mixture, StageRecipe stage, BytePairEncoder encoder, Action<string>? say)
+    {
+        var sampler = (ISampler)Activator.CreateInstance(plugins.Get("sampler", mixture.As).Type)!;
+        var corpus = Tokens(mixture.Corpus, encoder, say);
+        return new MixtureSource(mixture.Corpus, corpus, sampler, sampler.Places(corpus, new SampleLimits(stage.MaxContext, stage.MaxReply)), mixture.Weight);
+    }
+
+    /// <summary>The corpus without its held-out documents, encoded once and kept in the run folder under a name made of what it depends on.</summary>
+    private TokenizedCorpus Tokens(string name, BytePairEncoder encoder, Action<string>? say)
+    {
+        var key = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(
+            $"{RecipeFile.Hash(corpora.Find(name))} {RecipeFile.Hash(folder.Tokenizer)} {recipe.HeldOut}")))[..16];
+        var path = Path.Combine(Directory.CreateDirectory(Path.Combine(runs, "tokens")).FullName, $"{name}-{key}.tokens");
+        if (File.Exists(path)) return TokenizedCorpus.Load(path);
+        say?.Invoke($"encoding {name}");
+        var corpus = TokenizedCorpus.Encode(corpora.Read(name).Where(d => !heldOut.IsMatch(d.Scene)), encoder);
+        corpus.Save(path);
+        return corpus;
+    }
+
+    private TokenizedCorpus HeldOut(string name, BytePairEncoder encoder) => TokenizedCorpus.Encode(corpora.Read(name).Where(d => heldOut.IsMatch(d.Scene)), encoder);
+}

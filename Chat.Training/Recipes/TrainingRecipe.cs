@@ -1,0 +1,93 @@
+namespace Chat.Training.Recipes;
+
+/// <summary>How a model comes to be: a vocabulary, a shape, and stages that each teach from a mixture of corpora.</summary>
+/// <param name="Name">Name of the run folder and of the model.</param>
+/// <param name="Seed">All random choices follow from it.</param>
+/// <param name="HeldOut">Regular expression over scenes (<c>campaign/file#n</c>): documents that match are never trained on.</param>
+/// <param name="Validation">Dialogue corpora whose held-out part gives the validation loss, for example wesnoth-en and wesnoth-zh.</param>
+/// <param name="Start">Name of a run whose newest weights are taken instead of fresh ones; its vocabulary comes along.</param>
+public sealed record TrainingRecipe(
+    string Name,
+    ulong Seed,
+    TokenizerRecipe Tokenizer,
+    ModelRecipe Model,
+    string HeldOut,
+    IReadOnlyList<string> Validation,
+    IReadOnlyList<StageRecipe> Stages,
+    string? Start = null)
+{
+    /// <exception cref="RecipeException">A value out of its range; the message names it.</exception>
+    public TrainingRecipe Checked()
+    {
+        Require(Name.Length > 0 && Name.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '.'), $"name '{Name}': letters, digits, '-' and '.' only");
+        Require(Stages.Count > 0, "stages: at least one");
+        Require(Stages.Select(s => s.Name).Distinct(StringComparer.Ordinal).Count() == Stages.Count, "stages: names must differ");
+        Require((Tokenizer.From is null) == (Tokenizer.Corpora is { Count: > 0 }), "tokenizer: give either 'from' (a run) or 'corpora' and 'vocabulary'");
+        Require(Tokenizer.From is not null || Tokenizer.Vocabulary is >= 300 and <= 65_536, $"tokenizer.vocabulary {Tokenizer.Vocabulary}: 300 to 65536");
+        Require(Model.Width > 0 && Model.FeedForward > 0 && Model.Heads > 0 && Model.HeadWidth > 0 && Model.EncoderLayers > 0 && Model.DecoderLayers > 0, "model: all sizes must be positive");
+        foreach (var stage in Stages) stage.Check();
+        return this;
+    }
+
+    internal static void Require(bool condition, string message)
+    {
+        if (!condition) throw new RecipeException($"Recipe: {message}.");
+    }
+}
+
+/// <param name="Vocabulary">Tokens, specials and bytes among them.</param>
+/// <param name="Corpora">Corpus to the number of characters that are counted, from documents spread evenly over it.</param>
+/// <param name="From">Name of a run whose vocabulary is taken: teacher and student share one.</param>
+public sealed record TokenizerRecipe(int Vocabulary = 0, IReadOnlyDictionary<string, long>? Corpora = null, string? From = null);
+
+/// <summary>Sizes of the encoder-decoder (EVA2.0's architecture).</summary>
+/// <param name="MaxContext">Tokens that serving feeds the encoder at most.</param>
+/// <param name="MaxReply">Tokens that serving generates at most.</param>
+public sealed record ModelRecipe(int Width, int FeedForward, int Heads, int EncoderLayers, int DecoderLayers, int HeadWidth = 64, double InitialDeviation = 0.02, int MaxContext = 128, int MaxReply = 64);
+
+/// <summary>A stretch of training with one method, one mixture and one schedule.</summary>
+/// <param name="Method">Plugin of kind <c>method</c>.</param>
+/// <param name="BatchTokens">Tokens of a batch, both sides with their padding, at most.</param>
+/// <param name="LearningRate">At its highest.</param>
+/// <param name="Schedule"><c>constant</c>, <c>cosine</c>, <c>linear</c> (both fall to <paramref name="FinalShare"/> of the rate) or <c>noam</c>; all after a linear warm-up.</param>
+/// <param name="ValidateEvery">Steps between two validations.</param>
+/// <param name="SaveEvery">Steps between two checkpoints.</param>
+/// <param name="Patience">Validations without a better loss after which the stage ends; 0 never.</param>
+public sealed record StageRecipe(
+    string Name,
+    string Method,
+    int Steps,
+    int BatchTokens,
+    double LearningRate,
+    IReadOnlyList<MixtureRecipe> Mixture,
+    int MaxContext,
+    int MaxReply,
+    int Warmup = 100,
+    string Schedule = "constant",
+    double FinalShare = 0.0,
+    double Clip = 1.0,
+    double WeightDecay = 0.01,
+    double Dropout = 0.0,
+    int ValidateEvery = 200,
+    int SaveEvery = 200,
+    int Patience = 0)
+{
+    internal void Check()
+    {
+        void Require(bool condition, string message) => TrainingRecipe.Require(condition, $"stage '{Name}': {message}");
+        Require(Steps > 0, $"steps {Steps} must be positive");
+        Require(MaxContext >= 8 && MaxReply >= 4, $"maxContext {MaxContext} must be at least 8, maxReply {MaxReply} at least 4");
+        Require(BatchTokens >= MaxContext + MaxReply, $"batchTokens {BatchTokens} must hold one sample of {MaxContext} + {MaxReply}");
+        Require(LearningRate > 0 && double.IsFinite(LearningRate), $"learningRate {LearningRate} must be positive");
+        Require(Schedule is "constant" or "cosine" or "linear" or "noam", $"schedule '{Schedule}' is none of constant, cosine, linear, noam");
+        Require(Dropout is >= 0 and < 1, $"dropout {Dropout} must be in [0, 1)");
+        Require(Warmup >= 0 && ValidateEvery > 0 && SaveEvery > 0 && Patience >= 0, "warmup and patience must not be negative, validateEvery and saveEvery be positive");
+        Require(Mixture.Count > 0 && Mixture.All(m => m.Weight > 0), "mixture: at least one corpus, all weights positive");
+    }
+}
+
+/// <summary>One corpus of a mixture.</summary>
+/// <param name="Corpus">Its file lies in the data folder, or with the repository's own corpora.</param>
+/// <param name="As">Plugin of kind <c>sampler</c>: <c>dialogue</c> or <c>continuation</c>.</param>
+/// <param name="Weight">Its share of the samples is its weight over the sum of all.</param>
+public sealed record MixtureRecipe(string Corpus, string As, double Weight);
