@@ -58,14 +58,15 @@ public sealed class TokenTable
     /// <summary>The id of exactly this text.</summary>
     public bool TryFind(string text, out int id) => ids.TryGetValue(text, out id);
 
-    public static TokenTable From(ITextTokenizer tokenizer, IEnumerable<(string, string)>? antonymPairs = null)
+    /// <param name="size">Scores of a row: a model may have more than its tokenizer has tokens, for round numbers; those stand for no text.</param>
+    public static TokenTable From(ITextTokenizer tokenizer, int size, IEnumerable<(string, string)>? antonymPairs = null)
     {
-        var texts = new string[tokenizer.VocabularySize];
-        var bytes = new byte[tokenizer.VocabularySize][];
-        for (var id = 0; id < texts.Length; id++)
+        var texts = new string[size];
+        var bytes = new byte[size][];
+        for (var id = 0; id < size; id++)
         {
-            bytes[id] = tokenizer.Bytes(id).ToArray();
-            texts[id] = WholeText(bytes[id]) ?? $"\uFFFE{id}\uFFFE";
+            bytes[id] = id < tokenizer.VocabularySize ? tokenizer.Bytes(id).ToArray() : [];
+            texts[id] = WholeText(bytes[id]) ?? (tokenizer is EvaTokenizer eva && id < eva.VocabularySize ? eva.Text([id]) : $"\uFFFE{id}\uFFFE");
         }
         return new(texts, bytes, tokenizer.Special.Separator, antonymPairs);
     }

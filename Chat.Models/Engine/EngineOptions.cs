@@ -1,0 +1,20 @@
+namespace Chat.Models.Engine;
+
+/// <summary>Limits of one model's engine.</summary>
+public sealed record EngineOptions
+{
+    /// <summary>Hypotheses alive at once: a sampled reply is one, a beam search as many as it has beams.</summary>
+    public int Rows { get; init; } = 16;
+
+    /// <summary>Requests that may wait for rows; one more is told that the model is busy.</summary>
+    public int QueueLimit { get; init; } = 1024;
+
+    /// <summary>Dialogues read in one step at most, so that running replies do not wait for many new ones.</summary>
+    public int PrefillBatch { get; init; } = 8;
+
+    /// <summary>Chunks that may wait for a slow reader; then its reply, and only that, pauses.</summary>
+    public int OutputChunks { get; init; } = 64;
+
+    /// <summary>Told of failures of the model; called on the engine's thread.</summary>
+    public Action<Exception> OnFailure { get; init; } = _ => { };
+}

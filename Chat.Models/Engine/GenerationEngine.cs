@@ -1,0 +1,99 @@
+using Chat.Domain.Generation;
+
+namespace Chat.Models.Engine;
+
+/// <summary>
+/// One model's thread: it makes the runner, steps the <see cref="GenerationLoop"/> while there is work, and disposes of the runner. A failing model
+/// fails requests, never the process. Thread-safe.
+/// </summary>
+public sealed class GenerationEngine : IDisposable
+{
+    private readonly GenerationLoop loop;
+    private readonly Func<IRunner> createRunner;
+    private readonly EngineOptions options;
+    private readonly TaskCompletionSource ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly AutoResetEvent wake = new(false);
+    private readonly Thread thread;
+    private volatile bool isStopping;
+    private volatile string? gone;
+
+    /// <param name="createRunner">Called once, on the engine's thread; may take seconds.</param>
+    public GenerationEngine(string name, Func<IRunner> createRunner, EngineOptions options, TimeProvider time)
+    {
+        this.createRunner = createRunner;
+        this.options = options;
+        loop = new(options, time);
+        thread = new(Run) { IsBackground = true, Name = $"model {name}" };
+        thread.Start();
+    }
+
+    /// <summary>Completes when the model can answer, or fails with the reason why it cannot.</summary>
+    public Task Ready => ready.Task;
+
+    public Scheduler Scheduler => loop.Scheduler;
+
+    /// <exception cref="GenerationException">The queue is full, or the model is gone.</exception>
+    public void Submit(Sequence sequence)
+    {
+        if (gone is null) loop.Submit(sequence);
+        if (gone is { } reason)
+        {
+            // The thread may have ended between the two looks; then nobody else would complete the request.
+            loop.FailAll(reason);
+            throw new GenerationException(GenerationError.Unavailable, reason);
+        }
+        Wake();
+    }
+
+    /// <summary>Makes the engine look again: something was cancelled, or read.</summary>
+    public void Wake()
+    {
+        try { wake.Set(); }
+        catch (ObjectDisposedException) { }                                                // the engine went before its readers
+    }
+
+    public void Dispose()
+    {
+        isStopping = true;
+        Wake();
+        thread.Join();
+        wake.Dispose();
+    }
+
+    private void Run()
+    {
+        try
+        {
+            using var runner = createRunner();
+            if (runner.Rows < options.Rows) throw new InvalidOperationException($"The runner has {runner.Rows} rows, the engine needs {options.Rows}.");
+            ready.SetResult();
+            while (!isStopping)
+                if (!TryStep(runner)) wake.WaitOne();
+            End("The model is being shut down.");
+        }
+        catch (Exception error)
+        {
+            options.OnFailure(error);
+            End("The model could not be started.");
+            ready.TrySetException(error);
+        }
+    }
+
+    // What the loop does not expect fails those who are there; the next request finds the engine at work.
+    private bool TryStep(IRunner runner)
+    {
+        try { return loop.Step(runner); }
+        catch (Exception error)
+        {
+            options.OnFailure(error);
+            loop.FailAll("The model failed while it answered.");
+            return true;
+        }
+    }
+
+    private void End(string reason)
+    {
+        gone = reason;
+        loop.FailAll(reason);
+    }
+}

@@ -1,0 +1,75 @@
+using System.Text.Json.Nodes;
+using Chat.Domain.Generation;
+using Chat.Models.Architectures;
+using Chat.Models.Checkpoints;
+using Chat.Models.Decoding;
+using Chat.Models.Tokenizers;
+using static TorchSharp.torch;
+
+namespace Chat.Models.Engine;
+
+/// <summary>All that serving needs of a model; how its runner computes is the runner's business.</summary>
+public sealed record ServedModel
+{
+    public const string AntonymsFileName = "antonyms.json";
+
+    public required ModelDescription Description { get; init; }
+    public required ITextTokenizer Tokenizer { get; init; }
+    public required TokenTable Tokens { get; init; }
+
+    /// <summary>Makes a runner with so many rows; called on the thread that will own it.</summary>
+    public required Func<int, IRunner> CreateRunner { get; init; }
+
+    /// <summary>A model folder, run by libtorch. Weights are read when the runner is made.</summary>
+    public static ServedModel From(ModelFolder folder, Device? device = null, ScalarType? dtype = null) => new()
+    {
+        Description = folder.Description,
+        Tokenizer = folder.Tokenizer,
+        Tokens = TokenTable.From(folder.Tokenizer, folder.Config.VocabularySize, Antonyms(Path.Combine(folder.Path, AntonymsFileName))),
+        CreateRunner = rows => new OwningRunner(folder.LoadModel(device, dtype), rows),
+    };
+
+    /// <summary>The word pairs of an <c>antonyms.json</c> (<c>{"pairs": [["高", "低"]]}</c>); none when there is no such file.</summary>
+    /// <exception cref="CheckpointException"><c>bad_config</c>.</exception>
+    public static IReadOnlyList<(string, string)> Antonyms(string path)
+    {
+        if (!File.Exists(path)) return [];
+        try
+        {
+            return [.. JsonNode.Parse(File.ReadAllBytes(path))!["pairs"]!.AsArray().Select(p => ((string)p![0]!, (string)p[1]!))];
+        }
+        catch (Exception error) when (error is System.Text.Json.JsonException or InvalidOperationException or NullReferenceException or ArgumentOutOfRangeException or FormatException)
+        {
+            throw new CheckpointException(CheckpointErrors.BadConfig, $"{path} must hold {{\"pairs\": [[word, word], …]}}.");
+        }
+    }
+
+    /// <summary>A <see cref="TorchRunner"/> that disposes of its model too.</summary>
+    private sealed class OwningRunner : IRunner
+    {
+        private readonly EncoderDecoder model;
+        private readonly TorchRunner runner;
+
+        public OwningRunner(EncoderDecoder model, int rows)
+        {
+            this.model = model;
+            runner = new(model, rows);
+        }
+
+        public int VocabularySize => runner.VocabularySize;
+        public int Rows => runner.Rows;
+        public int MaxContext => runner.MaxContext;
+        public int MaxReply => runner.MaxReply;
+
+        public ReadOnlySpan<float> Prefill(ReadOnlySpan<PrefillItem> items) => runner.Prefill(items);
+        public ReadOnlySpan<float> Decode(ReadOnlySpan<int> rows, ReadOnlySpan<int> tokens) => runner.Decode(rows, tokens);
+        public void Fork(ReadOnlySpan<(int From, int To)> copies) => runner.Fork(copies);
+        public void Free(int row) => runner.Free(row);
+
+        public void Dispose()
+        {
+            runner.Dispose();
+            model.Dispose();
+        }
+    }
+}
