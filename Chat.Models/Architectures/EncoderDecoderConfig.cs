@@ -47,10 +47,10 @@ public sealed record EncoderDecoderConfig
     /// <exception cref="CheckpointException"><c>bad_config</c>: a key is absent, of the wrong type, or impossible; the message names it.</exception>
     public static EncoderDecoderConfig Read(ConfigFile file)
     {
-        var layers = file.Size("num_layers");
+        int layers = file.Size("num_layers"), vocabulary = file.Size("vocab_size");
         return new EncoderDecoderConfig
         {
-            VocabularySize = file.Size("vocab_size"),
+            VocabularySize = vocabulary,
             Width = file.Size("d_model"),
             FeedForward = file.Size("d_ff"),
             Heads = file.Size("num_heads"),
@@ -65,9 +65,9 @@ public sealed record EncoderDecoderConfig
             Dropout = file.Number("dropout_rate", 0.1, least: 0, most: 0.9),
             InitialDeviation = file.Number("init_method_std", 0.001, least: 0, most: 1),
             Roles = file.Flag("role_embeddings", true),
-            Pad = file.Token("pad_token_id", 5),
-            Separator = file.Token("eos_token_id", 4),
-            Start = file.Token("decoder_start_token_id", file.Token("bos_token_id", 0)),
+            Pad = file.Token("pad_token_id", 5, vocabulary),
+            Separator = file.Token("eos_token_id", 4, vocabulary),
+            Start = file.Token("decoder_start_token_id", file.Token("bos_token_id", 0, vocabulary), vocabulary),
             MaxContext = file.Size("max_encoder_length", 128),
             MaxReply = file.Size("max_decoder_length", 128),
         };

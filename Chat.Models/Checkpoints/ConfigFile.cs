@@ -52,8 +52,9 @@ public sealed class ConfigFile
             ? size
             : throw Bad(key, $"must be a whole number from {least} to {Largest}, not {Shown(value)}");
 
-    /// <summary>A token id: at least 0.</summary>
-    public int Token(string key, int absent) => Size(key, absent, least: 0);
+    /// <summary>A token id: from 0, below the vocabulary's size.</summary>
+    public int Token(string key, int absent, int vocabulary) =>
+        Size(key, absent, least: 0) is var id && id < vocabulary ? id : throw Bad(key, $"= {id} is outside the vocabulary of {vocabulary}");
 
     public double Number(string key, double? absent, double least, double most) => Find(key) is not { } value
         ? absent ?? throw Bad(key, "is missing")
