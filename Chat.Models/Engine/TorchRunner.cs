@@ -50,12 +50,12 @@ public sealed class TorchRunner : IRunner
         using var gradients = no_grad();
         using var scope = NewDisposeScope();
         var contexts = Batch(items, contextLengths, static (item, target) => item.Context.Span.CopyTo(target));
-        model.Begin(cache, rows, contexts, contextLengths);
         var replies = Batch(items, replyLengths, (item, target) =>
         {
             target[0] = model.Config.Start;
             item.Emitted.Span.CopyTo(target[1..]);
         });
+        model.Begin(cache, rows, contexts, contextLengths);
         var logits = model.Step(cache, rows, replies, replyLengths);                                            // [n T V]
         var last = tensor([.. replyLengths.Select((length, i) => (long)i * logits.shape[1] + length - 1)], device: logits.device);
         return Scores(logits.flatten(0, 1).index_select(0, last));
