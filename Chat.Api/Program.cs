@@ -1,6 +1,31 @@
 using Chat.Api;
+using Chat.Api.Conversations;
+using Chat.Api.Identity;
+using Chat.Api.OpenAi;
+using Chat.Api.Operations;
+using Chat.Api.Store;
 
-var builder = WebApplication.CreateBuilder(args).AddChatPage();
+var builder = WebApplication.CreateBuilder(args);
+builder.AddServerLimits();
+builder.AddErrorAnswers();
+builder.AddIdentity();
+builder.AddPlugins();
+builder.AddSafety();
+builder.AddStore();
+builder.AddConversations();
+builder.AddOpenAi();
+builder.AddChatPage();
+
 var app = builder.Build();
+app.UseErrorAnswers();
+app.UseBrowserIds();
+app.UseRouting();
+app.UseAuthentication();
+app.UseAuthorization();
+app.UseRateLimiter();
+app.MapChatHub();
+app.MapConversations();
+app.MapPlugins();
+app.MapOpenAi();
 app.MapChatPage();
 app.Run();

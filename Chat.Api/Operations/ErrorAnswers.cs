@@ -1,5 +1,6 @@
 using System.Globalization;
 using Chat.Api.OpenAi;
+using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
 using Microsoft.AspNetCore.Diagnostics;
 
@@ -48,6 +49,9 @@ public static class ErrorAnswers
     {
         switch (failure)
         {
+            case ChatException said:
+                if (said.RetryAfter is { } wait) SetRetryAfter(context, wait);
+                return WriteAsync(context, StatusOf(said.Error), said.Message, said.Code);
             case BadHttpRequestException bad:
                 return WriteAsync(context, bad.StatusCode);
             case GenerationException { Error: GenerationError.Busy } busy:
@@ -66,7 +70,8 @@ public static class ErrorAnswers
     }
 
     /// <summary>Writes the answer for a status, if its body is still to be written.</summary>
-    public static async Task WriteAsync(HttpContext context, int status, string? detail = null)
+    /// <param name="code">The hub's word for the error, so that a client needs one table for both.</param>
+    public static async Task WriteAsync(HttpContext context, int status, string? detail = null, string? code = null)
     {
         context.Response.StatusCode = status;
         if (context.Request.Path.StartsWithSegments("/v1", StringComparison.OrdinalIgnoreCase))
@@ -75,8 +80,20 @@ public static class ErrorAnswers
             return;
         }
         var problems = context.RequestServices.GetRequiredService<IProblemDetailsService>();
-        await problems.TryWriteAsync(new() { HttpContext = context, ProblemDetails = { Status = status, Detail = detail } });
+        var problem = new ProblemDetailsContext { HttpContext = context, ProblemDetails = { Status = status, Detail = detail } };
+        if (code is not null) problem.ProblemDetails.Extensions["code"] = code;
+        await problems.TryWriteAsync(problem);
     }
+
+    private static int StatusOf(ChatError error) => error switch
+    {
+        ChatError.NotFound => StatusCodes.Status404NotFound,
+        ChatError.Conflict => StatusCodes.Status409Conflict,
+        ChatError.Busy => StatusCodes.Status503ServiceUnavailable,
+        ChatError.Limited => StatusCodes.Status429TooManyRequests,
+        ChatError.TooLarge => StatusCodes.Status413PayloadTooLarge,
+        _ => StatusCodes.Status400BadRequest,
+    };
 
     private static void SetRetryAfter(HttpContext context, TimeSpan wait) =>
         context.Response.Headers.RetryAfter = Math.Max(1, (int)Math.Ceiling(wait.TotalSeconds)).ToString(CultureInfo.InvariantCulture);

@@ -57,4 +57,8 @@ public sealed record GenerationEnd(FinishReason Reason, int PromptTokens, int Co
 /// whole character, and may be empty; the bytes of <see cref="Tokens"/> put together over a reply are its text's bytes, cut at the stop string.
 /// The last chunk, and only that, has an <see cref="End"/>.
 /// </summary>
-public sealed record GenerationChunk(string Text, IReadOnlyList<EmittedToken> Tokens, GenerationEnd? End = null);
+public sealed record GenerationChunk(string Text, IReadOnlyList<EmittedToken> Tokens, GenerationEnd? End = null)
+{
+    /// <summary>Tokens fed, on the first chunk: a reply that is stopped has no <see cref="End"/>, and its usage is asked for all the same.</summary>
+    public int? PromptTokens { get; init; }
+}

@@ -1,0 +1,223 @@
+using System.Threading.Channels;
+using Chat.Api.Store;
+using Chat.Domain.Conversations;
+using Chat.Domain.Generation;
+using Chat.Safety;
+
+namespace Chat.Api.Conversations;
+
+/// <summary>
+/// Writes one reply, from the model through the safety gate to the log. Runs to its end whoever is connected. The first words go out at once, later
+/// ones at most once per <c>Replies:CoalesceMs</c>; readers see an event once it is appended. Text enters the log only as <see cref="ClearedText"/>.
+/// </summary>
+internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request, SafetyGate gate, IChatModels models, ReplyLog log, ReplySettings settings, TimeProvider time, ILogger logger)
+{
+    // A model that runs ahead of a slow store waits here.
+    private const int PiecesAhead = 256;
+
+    private readonly long accepted = time.GetTimestamp();
+    private readonly Channel<Piece> pieces = Channel.CreateBounded<Piece>(PiecesAhead);
+    private long eventCount = 1;     // "started" is there
+    private long lastAppend;
+    private string shown = "";
+    private int? promptTokens;
+    private int completionTokens;
+    private double? firstTokenMs;
+
+    private readonly record struct Piece(ClearedText Text, int Tokens, GenerationEnd? End);
+
+    public async Task RunAsync()
+    {
+        using var over = CancellationTokenSource.CreateLinkedTokenSource(reply.Ending);
+        var reading = ReadModelAsync(over.Token);
+        var watching = WatchAsync(over.Token);
+        try
+        {
+            await WriteAsync();
+        }
+        catch (ChatException e) when (e.Error == ChatError.Busy)
+        {
+            logger.LogError(e, "Reply {Reply} could not be written to its end: the store stayed away.", reply.Id);
+        }
+        finally
+        {
+            reply.Close();
+            await over.CancelAsync();
+            await Task.WhenAll(reading, watching);
+        }
+    }
+
+    /// <summary>A refused message: the reply ends before a model is asked.</summary>
+    public async Task RefuseAsync(string sentence)
+    {
+        try
+        {
+            await EndAsync(TurnState.Refused, new() { Type = ChatEventType.Refused, ReplyId = reply.Id, Sequence = eventCount + 1, Text = sentence }, FactKind.Refused);
+        }
+        finally
+        {
+            reply.Close();
+        }
+    }
+
+    private async Task ReadModelAsync(CancellationToken cancellation)
+    {
+        try
+        {
+            await foreach (var chunk in models.GenerateAsync(request, cancellation))
+            {
+                promptTokens ??= chunk.PromptTokens ?? chunk.End?.PromptTokens;
+                await pieces.Writer.WriteAsync(new(gate.Push(chunk.Text), chunk.Tokens.Count, null), cancellation);
+                if (chunk.End is { } end) await pieces.Writer.WriteAsync(new(gate.Complete(), 0, end), cancellation);
+            }
+            pieces.Writer.TryComplete();
+        }
+        catch (Exception e)
+        {
+            pieces.Writer.TryComplete(e);
+        }
+    }
+
+    private async Task WriteAsync()
+    {
+        try
+        {
+            while (await pieces.Reader.WaitToReadAsync(reply.Ending))
+            {
+                await PaceAsync();
+                var batch = new List<Piece>();
+                while (pieces.Reader.TryRead(out var piece)) batch.Add(piece);
+                if (!await AppendAsync(batch)) return;
+            }
+            await FailAsync("The model stopped without an end.");
+        }
+        catch (OperationCanceledException) when (reply.EarlyEnd != EarlyEnd.None)
+        {
+            await EndEarlyAsync();
+        }
+        catch (GenerationException e)
+        {
+            logger.LogWarning(e, "Reply {Reply}: the model failed.", reply.Id);
+            await FailAsync(e.Message, e.Error == GenerationError.Busy ? ChatError.Busy : ChatError.Invalid);
+        }
+        catch (Exception e) when (e is not ChatException)
+        {
+            logger.LogError(e, "Reply {Reply} failed.", reply.Id);
+            await FailAsync("The reply failed on the server. Send the message again for a new one.");
+        }
+    }
+
+    private async Task PaceAsync()
+    {
+        if (shown.Length == 0) return;
+        var wait = settings.Coalesce - time.GetElapsedTime(lastAppend);
+        if (wait > TimeSpan.Zero) await Task.Delay(wait, time, reply.Ending);
+    }
+
+    /// <returns>False when the reply is over.</returns>
+    private async Task<bool> AppendAsync(List<Piece> batch)
+    {
+        completionTokens += batch.Sum(p => p.Tokens);
+        var text = string.Concat(batch.Select(p => p.Text.Text));
+        if (text.Length > 0 && !await AppendDeltaAsync(text)) return false;
+
+        if (batch.Select(p => p.Text.Refusal).FirstOrDefault(r => r is not null) is { } refusal)
+        {
+            logger.LogInformation("Reply {Reply} was refused by rule {Rule}.", reply.Id, refusal.Rule);
+            await EndAsync(TurnState.Refused, new() { Type = ChatEventType.Refused, ReplyId = reply.Id, Sequence = eventCount + 1, Text = "The rest of this reply is withheld by the safety rules." }, FactKind.Refused);
+            return false;
+        }
+        if (batch.Select(p => p.End).FirstOrDefault(e => e is not null) is not { } end) return true;
+
+        completionTokens = end.CompletionTokens;
+        var (state, finish) = end.Reason switch
+        {
+            FinishReason.Length => (TurnState.Length, ReplyFinish.Length),
+            FinishReason.Stopped => (TurnState.Stopped, ReplyFinish.Stopped),
+            _ => (TurnState.Stop, ReplyFinish.Stop),
+        };
+        await FinishAsync(state, finish);
+        return false;
+    }
+
+    private async Task<bool> AppendDeltaAsync(string text)
+    {
+        List<JournalFact> facts = [];
+        if (firstTokenMs is null)
+        {
+            firstTokenMs = Elapsed();
+            facts.Add(Fact(FactKind.FirstToken) with { Milliseconds = firstTokenMs });
+        }
+        var delta = new ChatEvent { Type = ChatEventType.Delta, ReplyId = reply.Id, Sequence = eventCount + 1, Text = text };
+        if (!await StoreAsync(delta, facts, end: null)) return false;
+        shown += text;
+        return true;
+    }
+
+    private Task EndEarlyAsync() => reply.EarlyEnd switch
+    {
+        EarlyEnd.Stopped => FinishAsync(TurnState.Stopped, ReplyFinish.Stopped),
+        EarlyEnd.ShuttingDown => FailAsync("The server is shutting down; the reply was interrupted. Send the message again for a new one.", ChatError.Busy),
+        _ => Task.CompletedTask,     // another writer has it, or it was erased
+    };
+
+    private Task FinishAsync(TurnState state, ReplyFinish finish) => EndAsync(
+        state,
+        new() { Type = ChatEventType.Finished, ReplyId = reply.Id, Sequence = eventCount + 1, FinishReason = finish, Usage = Usage },
+        state == TurnState.Stopped ? FactKind.Stopped : FactKind.Finished);
+
+    private Task FailAsync(string sentence, ChatError error = ChatError.Busy) => EndAsync(
+        TurnState.Interrupted,
+        new() { Type = ChatEventType.Error, ReplyId = reply.Id, Sequence = eventCount + 1, Text = $"{new ChatException(error, sentence).Code}: {sentence}" },
+        FactKind.Finished);
+
+    private Task EndAsync(TurnState state, ChatEvent last, FactKind kind)
+    {
+        var record = reply.Turn.Reply! with { FirstTokenMs = firstTokenMs, TotalMs = Elapsed(), Usage = Usage };
+        var end = reply.Turn with { Text = shown, State = state, Reply = record };
+        return StoreAsync(last, [Fact(kind) with { State = state, Usage = Usage, Milliseconds = record.TotalMs }], end);
+    }
+
+    private async Task<bool> StoreAsync(ChatEvent appended, IReadOnlyList<JournalFact> facts, Turn? end)
+    {
+        var outcome = await log.AppendAsync(reply.Lease, eventCount, [appended], facts, end);
+        if (outcome != AppendOutcome.Appended)
+        {
+            reply.End(EarlyEnd.Lost);
+            return false;
+        }
+        lastAppend = time.GetTimestamp();
+        eventCount++;
+        reply.Show([appended]);
+        return true;
+    }
+
+    /// <summary>Heartbeat, stop flag, and the end of a reply that nobody reads.</summary>
+    private async Task WatchAsync(CancellationToken cancellation)
+    {
+        using var timer = new PeriodicTimer(TimeSpan.FromSeconds(1), time);
+        try
+        {
+            while (await timer.WaitForNextTickAsync(cancellation))
+            {
+                try
+                {
+                    if (!await log.RenewAsync(reply.Lease)) reply.End(EarlyEnd.Lost);
+                    if (await log.IsStopAskedAsync(reply.Lease.Conversation, reply.Id)) reply.End(EarlyEnd.Stopped);
+                    if (reply.TimeWithoutReader > settings.NoReader && !await log.HasRemoteReaderAsync(reply.Lease.Conversation, reply.Id)) reply.End(EarlyEnd.Stopped);
+                }
+                catch (ChatException e)
+                {
+                    logger.LogWarning(e, "Reply {Reply}: the heartbeat did not reach the store.", reply.Id);
+                }
+            }
+        }
+        catch (OperationCanceledException) { }
+    }
+
+    private Usage Usage => new(promptTokens ?? 0, completionTokens);
+
+    private double Elapsed() => Math.Round(time.GetElapsedTime(accepted).TotalMilliseconds, 3);
+
+    private JournalFact Fact(FactKind kind) => new() { Tenant = reply.Turn.Tenant, Kind = kind, At = time.GetUtcNow(), Turn = reply.Id, Model = request.Model };
+}

@@ -1,0 +1,71 @@
+using System.Collections.Concurrent;
+using Chat.Api.Store;
+using Chat.Domain.Conversations;
+
+namespace Chat.Api.Conversations;
+
+/// <summary>Section <c>Replies</c>.</summary>
+internal sealed class ReplySettings
+{
+    /// <summary>Deltas behind the first are at least this far apart.</summary>
+    public int CoalesceMs { get; set; } = 10;
+
+    /// <summary>A reply that nobody reads is stopped after this.</summary>
+    public double NoReaderSeconds { get; set; } = 60;
+
+    public TimeSpan Coalesce => TimeSpan.FromMilliseconds(CoalesceMs);
+    public TimeSpan NoReader => TimeSpan.FromSeconds(NoReaderSeconds);
+}
+
+/// <summary>The replies that this process writes. Listens for stops from elsewhere, and ends them all cleanly at shutdown. Thread-safe.</summary>
+internal sealed class RunningReplies(ReplyLog log, ILogger<RunningReplies> logger) : IHostedService
+{
+    private readonly ConcurrentDictionary<string, (RunningReply Reply, Task Writing)> replies = new();
+    private volatile bool isShuttingDown;
+
+    public RunningReply? Find(string reply) => replies.TryGetValue(reply, out var running) ? running.Reply : null;
+
+    public int CountOf(Caller caller) => replies.Values.Count(r => r.Reply.Owner == caller);
+
+    /// <exception cref="ChatException"><c>busy</c>: the server is going down.</exception>
+    public void RefuseWhenShuttingDown()
+    {
+        if (isShuttingDown) throw new ChatException(ChatError.Busy, "The server is shutting down. Try again in 5 seconds.") { RetryAfter = TimeSpan.FromSeconds(5) };
+    }
+
+    /// <summary>Runs a writer apart from any connection.</summary>
+    public void Run(RunningReply reply, Func<Task> write)
+    {
+        var begin = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var writing = RunAsync();
+        replies[reply.Id] = (reply, writing);
+        begin.SetResult();
+        if (isShuttingDown) reply.End(EarlyEnd.ShuttingDown);
+
+        async Task RunAsync()
+        {
+            await begin.Task;
+            try { await write(); }
+            catch (Exception e) { logger.LogError(e, "Reply {Reply}: its writer failed.", reply.Id); }
+            finally
+            {
+                replies.TryRemove(reply.Id, out _);
+                reply.Dispose();
+            }
+        }
+    }
+
+    public async Task StartAsync(CancellationToken cancellationToken)
+    {
+        var stops = await log.FollowStopsAsync();
+        stops.OnMessage(message => Find((string)message.Message!)?.End(EarlyEnd.Stopped));
+    }
+
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        isShuttingDown = true;
+        var running = replies.Values.ToArray();
+        foreach (var (reply, _) in running) reply.End(EarlyEnd.ShuttingDown);
+        await Task.WhenAll(running.Select(r => r.Writing)).WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+}

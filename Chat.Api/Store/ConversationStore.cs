@@ -1,0 +1,135 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using Chat.Domain.Conversations;
+using StackExchange.Redis;
+
+namespace Chat.Api.Store;
+
+/// <summary>Conversations, turns, ratings and journals as records. The live side of a reply is <see cref="ReplyLog"/>. Thread-safe.</summary>
+internal sealed class ConversationStore(StoreConnection connection, TimeProvider time)
+{
+    // A conversation is listed before it is stored, so that a crash cannot lose it from the list; a list read in between must not tidy it away.
+    private static readonly TimeSpan CreationGrace = TimeSpan.FromMinutes(1);
+
+    public async Task CreateAsync(Conversation conversation)
+    {
+        var owner = new Caller(conversation.Tenant, conversation.User);
+        var now = conversation.CreatedAt.ToUnixTimeMilliseconds();
+        await connection.CallAsync(db => db.SortedSetAddAsync(Keys.Conversations(owner), conversation.Id, now));
+        await connection.CallAsync(async db =>
+        {
+            await db.HashSetAsync(Keys.Conversation(conversation.Id),
+            [
+                new("info", Write(conversation with { Title = "", UpdatedAt = default }, StoreJson.Default.Conversation)),
+                new("title", conversation.Title),
+                new("updatedAt", now),
+            ]);
+            return true;
+        });
+        await connection.CommitAsync();
+    }
+
+    public async Task<Conversation?> FindAsync(string id)
+    {
+        var fields = await connection.CallAsync(db => db.HashGetAsync(Keys.Conversation(id), ["info", "title", "updatedAt"]));
+        return Parse(fields);
+    }
+
+    public async Task<Transcript> TurnsAsync(string conversation)
+    {
+        var (order, turns) = await connection.CallAsync(async db =>
+        {
+            var orderRead = db.ListRangeAsync(Keys.Order(conversation));
+            var turnsRead = db.HashGetAllAsync(Keys.Turns(conversation));
+            return (await orderRead, await turnsRead);
+        });
+        var byId = turns.ToDictionary(t => (string)t.Name!, t => Read(t.Value, StoreJson.Default.Turn));
+        return new([.. order.Select(id => byId.GetValueOrDefault((string)id!)).OfType<Turn>()]);
+    }
+
+    public async Task<HeardRequest?> RequestAsync(string conversation, string request)
+    {
+        var heard = await connection.CallAsync(db => db.HashGetAsync(Keys.Requests(conversation), request));
+        return heard.IsNull ? null : Read(heard, StoreJson.Default.HeardRequest);
+    }
+
+    public async Task<IReadOnlyDictionary<string, RatedReply>> RatingsAsync(string conversation)
+    {
+        var ratings = await connection.CallAsync(db => db.HashGetAllAsync(Keys.Ratings(conversation)));
+        return ratings.ToDictionary(r => (string)r.Name!, r => Read(r.Value, StoreJson.Default.RatedReply));
+    }
+
+    public async Task<IReadOnlyList<JournalFact>> JournalAsync(string conversation)
+    {
+        var facts = await connection.CallAsync(db => db.ListRangeAsync(Keys.Journal(conversation)));
+        return [.. facts.Select(f => Read(f, StoreJson.Default.JournalFact))];
+    }
+
+    /// <returns>False when there is no such reply.</returns>
+    public async Task<bool> RateAsync(string conversation, string reply, RatedReply rating, JournalFact fact) =>
+        "ok" == (string?)await connection.CallAsync(db => db.ScriptEvaluateAsync(StoreScripts.Rate,
+            [Keys.Turns(conversation), Keys.Ratings(conversation), Keys.Journal(conversation)],
+            [reply, Write(rating, StoreJson.Default.RatedReply), Write(fact, StoreJson.Default.JournalFact)]));
+
+    /// <returns>False when there is no such conversation.</returns>
+    public async Task<bool> RenameAsync(string conversation, string title) =>
+        "ok" == (string?)await connection.CallAsync(db => db.ScriptEvaluateAsync(StoreScripts.Rename, [Keys.Conversation(conversation)], [title]));
+
+    /// <summary>Moves a conversation up in its owner's list.</summary>
+    public Task TouchAsync(Caller owner, string conversation, DateTimeOffset at) =>
+        connection.CallAsync(db => db.SortedSetAddAsync(Keys.Conversations(owner), conversation, at.ToUnixTimeMilliseconds()));
+
+    /// <summary>
+    /// The caller's conversations, newest activity first, from behind a cursor. Ids whose conversation is gone are dropped from the list and wrong
+    /// times are mended on the way.
+    /// </summary>
+    public async IAsyncEnumerable<Conversation> ListAsync(Caller owner, (double Score, string Id)? after)
+    {
+        const int batch = 100;
+        var list = Keys.Conversations(owner);
+        var top = after?.Score ?? double.PositiveInfinity;
+        var listed = await connection.CallAsync(db => db.SortedSetRangeByScoreWithScoresAsync(list, stop: top, order: Order.Descending));
+        var rest = after is { } cursor ? listed.Where(e => e.Score < cursor.Score || string.CompareOrdinal((string)e.Element!, cursor.Id) < 0) : listed;
+        foreach (var entries in rest.Chunk(batch))
+        {
+            var found = await connection.CallAsync(db => Task.WhenAll(entries.Select(e => db.HashGetAsync(Keys.Conversation((string)e.Element!), ["info", "title", "updatedAt"]))));
+            foreach (var (entry, fields) in entries.Zip(found))
+            {
+                if (Parse(fields) is not { } conversation)
+                {
+                    if (time.GetUtcNow() - DateTimeOffset.FromUnixTimeMilliseconds((long)entry.Score) > CreationGrace)
+                        await connection.CallAsync(db => db.SortedSetRemoveAsync(list, entry.Element));
+                    continue;
+                }
+                if (conversation.UpdatedAt.ToUnixTimeMilliseconds() > (long)entry.Score) await TouchAsync(owner, conversation.Id, conversation.UpdatedAt);
+                if (conversation.IsOwnedBy(owner)) yield return conversation;
+            }
+        }
+    }
+
+    /// <summary>Erases a conversation: turns, texts, logs, ratings, journal. A writer that is still about meets a missing fence and stops.</summary>
+    public async Task DeleteAsync(Conversation conversation)
+    {
+        var id = conversation.Id;
+        var turns = await connection.CallAsync(db => db.ListRangeAsync(Keys.Order(id)));
+        RedisKey[] keys =
+        [
+            Keys.Fence(id), Keys.Conversation(id), Keys.Turns(id), Keys.Order(id), Keys.Ratings(id), Keys.Requests(id), Keys.Journal(id), Keys.Lease(id),
+            .. turns.SelectMany(t => new[] { Keys.Log(id, (string)t!), Keys.Stop(id, (string)t!), Keys.Reader(id, (string)t!) }),
+        ];
+        await connection.CallAsync(db => db.KeyDeleteAsync(keys));
+        await connection.CallAsync(db => db.SortedSetRemoveAsync(Keys.Conversations(new(conversation.Tenant, conversation.User)), id));
+        await connection.CommitAsync();
+    }
+
+    private static Conversation? Parse(RedisValue[] fields) => fields[0].IsNull ? null : Read(fields[0], StoreJson.Default.Conversation) with
+    {
+        Title = (string?)fields[1] ?? "",
+        UpdatedAt = DateTimeOffset.FromUnixTimeMilliseconds(long.Parse((string?)fields[2] ?? "0", CultureInfo.InvariantCulture)),
+    };
+
+    internal static T Read<T>(RedisValue json, JsonTypeInfo<T> type) => JsonSerializer.Deserialize((string)json!, type)!;
+
+    internal static string Write<T>(T value, JsonTypeInfo<T> type) => JsonSerializer.Serialize(value, type);
+}

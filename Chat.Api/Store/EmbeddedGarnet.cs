@@ -1,0 +1,105 @@
+using System.Net;
+using System.Net.Sockets;
+using Garnet;
+using Garnet.server;
+using Tsavorite.core;
+
+namespace Chat.Api.Store;
+
+/// <summary>
+/// The store of a single machine: Garnet inside this process, its data under <c>Data:Folder</c>, reached through a Unix socket that only this
+/// user can open (a loopback port where the path is too long for a socket). Two products with two folders run side by side.
+/// </summary>
+internal sealed class EmbeddedGarnet : IDisposable
+{
+    // sockaddr_un holds 108 bytes with the closing zero.
+    private const int LongestSocketPath = 107;
+
+    private readonly FileStream folderLock;
+    private readonly GarnetServer server;
+
+    /// <exception cref="InvalidOperationException">Another process uses the folder.</exception>
+    public EmbeddedGarnet(string folder, ILoggerFactory logs)
+    {
+        Directory.CreateDirectory(folder);
+        if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        folderLock = Lock(folder);
+        var socket = Path.Combine(folder, "garnet.sock");
+        var endPoint = socket.Length <= LongestSocketPath ? (EndPoint)new UnixDomainSocketEndPoint(socket) : new IPEndPoint(IPAddress.Loopback, FreePort());
+        Configuration = endPoint is IPEndPoint ip ? $"127.0.0.1:{ip.Port}" : "!" + socket;
+        File.Delete(socket);     // left behind by a process that was killed
+
+        server = new GarnetServer(new GarnetServerOptions(null)
+        {
+            EndPoints = [endPoint],
+            QuietMode = true,
+            // Without the storage tier Garnet drops what does not fit into its memory, without an error.
+            EnableStorageTier = true,
+            LogMemorySize = "64m",
+            PageSize = "1m",
+            IndexMemorySize = "8m",
+            LogDir = Path.Combine(folder, "log"),
+            CheckpointDir = Path.Combine(folder, "checkpoints"),
+            // Every write is committed at once in the background; what must be durable waits with COMMITAOF (StoreConnection.CommitAsync).
+            EnableAOF = true,
+            AofMemorySize = "16m",
+            AofPageSize = "2m",
+            CommitFrequencyMs = 0,
+            Recover = true,
+            // Scripts are our transactions: they lock their keys and recover whole or not at all.
+            EnableLua = true,
+            LuaOptions = new LuaOptions(),
+            LuaTransactionMode = true,
+            // The default device needs a newer glibc than Debian 12 has, and ends the process where it cannot load.
+            DeviceType = DeviceType.RandomAccess,
+            DeviceFactoryCreator = new LocalStorageNamedDeviceFactoryCreator(deviceType: DeviceType.RandomAccess),
+        }, new QuietLogs(logs));
+        server.Start();
+    }
+
+    /// <summary>The client's connection string.</summary>
+    public string Configuration { get; }
+
+    public void Dispose()
+    {
+        server.Dispose();
+        folderLock.Dispose();
+    }
+
+    private static FileStream Lock(string folder)
+    {
+        try
+        {
+            return new FileStream(Path.Combine(folder, "lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException e)
+        {
+            throw new InvalidOperationException($"The data folder {folder} is in use by another process. Set Data:Folder to another folder, or ConnectionStrings:Redis to share a Redis.", e);
+        }
+    }
+
+    private static int FreePort()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+
+    /// <summary>Garnet tells of each recovery step at Information; only its warnings are news.</summary>
+    private sealed class QuietLogs(ILoggerFactory inner) : ILoggerFactory
+    {
+        public ILogger CreateLogger(string categoryName) => new Warnings(inner.CreateLogger("Garnet." + categoryName));
+        public void AddProvider(ILoggerProvider provider) => throw new NotSupportedException();
+        public void Dispose() { }
+
+        private sealed class Warnings(ILogger logger) : ILogger
+        {
+            public IDisposable? BeginScope<TState>(TState state) where TState : notnull => null;
+            public bool IsEnabled(LogLevel logLevel) => logLevel >= LogLevel.Warning && logger.IsEnabled(logLevel);
+            public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+            {
+                if (IsEnabled(logLevel)) logger.Log(logLevel, eventId, state, exception, formatter);
+            }
+        }
+    }
+}

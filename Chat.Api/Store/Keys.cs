@@ -1,0 +1,56 @@
+using Chat.Domain.Conversations;
+using StackExchange.Redis;
+
+namespace Chat.Api.Store;
+
+/// <summary>
+/// Every key of the store. Braces are the cluster's hash tag: all keys of a conversation share a slot, so one script may touch them together;
+/// nothing else is ever changed together.
+/// </summary>
+internal static class Keys
+{
+    /// <summary>Sorted set: conversation id → last activity (ms). Derived from the conversations, repaired on read.</summary>
+    public static RedisKey Conversations(Caller caller) => $"chat:{{{Escape(caller.Tenant)}/{Escape(caller.User)}}}:conversations";
+
+    /// <summary>Hash: <c>info</c> (JSON, never changes), <c>title</c>, <c>updatedAt</c> (ms).</summary>
+    public static RedisKey Conversation(string conversation) => $"chat:{{{conversation}}}:conversation";
+
+    /// <summary>Hash: turn id → JSON.</summary>
+    public static RedisKey Turns(string conversation) => $"chat:{{{conversation}}}:turns";
+
+    /// <summary>List of turn ids as they were stored.</summary>
+    public static RedisKey Order(string conversation) => $"chat:{{{conversation}}}:order";
+
+    /// <summary>Hash: reply id → JSON of its rating.</summary>
+    public static RedisKey Ratings(string conversation) => $"chat:{{{conversation}}}:ratings";
+
+    /// <summary>Hash: a Regenerate's request id → "new reply id, the reply that it replaces" as JSON.</summary>
+    public static RedisKey Requests(string conversation) => $"chat:{{{conversation}}}:requests";
+
+    /// <summary>List of JSON facts, append-only.</summary>
+    public static RedisKey Journal(string conversation) => $"chat:{{{conversation}}}:journal";
+
+    /// <summary>String "fence:reply" with a time to live: the writer's lease; its renewal is the heartbeat.</summary>
+    public static RedisKey Lease(string conversation) => $"chat:{{{conversation}}}:lease";
+
+    /// <summary>Counter: the newest writer's fencing token.</summary>
+    public static RedisKey Fence(string conversation) => $"chat:{{{conversation}}}:fence";
+
+    /// <summary>List of a reply's events as JSON; element i is sequence i + 1.</summary>
+    public static RedisKey Log(string conversation, string reply) => $"chat:{{{conversation}}}:log:{reply}";
+
+    /// <summary>String with a time to live: somebody asked for the reply to be stopped.</summary>
+    public static RedisKey Stop(string conversation, string reply) => $"chat:{{{conversation}}}:stop:{reply}";
+
+    /// <summary>String with a time to live: a reader on another gateway follows the reply.</summary>
+    public static RedisKey Reader(string conversation, string reply) => $"chat:{{{conversation}}}:reader:{reply}";
+
+    /// <summary>Carries the events of the conversation's replies as they are appended.</summary>
+    public static RedisChannel Events(string conversation) => RedisChannel.Literal($"chat:{{{conversation}}}:events");
+
+    /// <summary>Carries the id of a reply that is to stop; every gateway listens.</summary>
+    public static readonly RedisChannel Stops = RedisChannel.Literal("chat:stops");
+
+    // A brace or slash in a name must not move the hash tag or make two users one.
+    private static string Escape(string name) => Uri.EscapeDataString(name);
+}

@@ -1,0 +1,88 @@
+using Chat.Domain.Conversations;
+using Polly;
+using Polly.Retry;
+using Polly.Timeout;
+using StackExchange.Redis;
+
+namespace Chat.Api.Store;
+
+/// <summary>
+/// The way to Redis or Garnet. Every call has a time limit and is repeated over short outages (all our calls may be sent twice); when the store
+/// stays away the caller gets <c>busy</c> with a sentence, within seconds, and nothing that was acknowledged is lost. Thread-safe.
+/// </summary>
+internal sealed class StoreConnection : IAsyncDisposable
+{
+    private static readonly TimeSpan AttemptLimit = TimeSpan.FromSeconds(2);
+
+    private readonly ConnectionMultiplexer multiplexer;
+    private readonly bool isEmbedded;
+    private readonly ResiliencePipeline patience;
+    private readonly ResiliencePipeline endurance;
+
+    private StoreConnection(ConnectionMultiplexer multiplexer, bool isEmbedded, TimeProvider time)
+    {
+        this.multiplexer = multiplexer;
+        this.isEmbedded = isEmbedded;
+        patience = Pipeline(TimeSpan.FromSeconds(4), time);
+        endurance = Pipeline(TimeSpan.FromSeconds(60), time);
+    }
+
+    public static StoreConnection Open(string configuration, bool isEmbedded, TimeProvider time)
+    {
+        var options = ConfigurationOptions.Parse(configuration);
+        options.AbortOnConnectFail = false;
+        options.ClientName ??= "chat";
+        return new(ConnectionMultiplexer.Connect(options), isEmbedded, time);
+    }
+
+    public ISubscriber Subscriber => multiplexer.GetSubscriber();
+
+    public bool IsConnected => multiplexer.IsConnected;
+
+    /// <summary>For a call that somebody waits for.</summary>
+    /// <exception cref="ChatException"><c>busy</c>: the store stayed away.</exception>
+    public Task<T> CallAsync<T>(Func<IDatabase, Task<T>> call, CancellationToken cancellation = default) => RunAsync(patience, call, cancellation);
+
+    /// <summary>For what must be written if at all possible: outlasts a restart of the store.</summary>
+    /// <exception cref="ChatException"><c>busy</c>: the store stayed away for a minute.</exception>
+    public Task<T> EndureAsync<T>(Func<IDatabase, Task<T>> call, CancellationToken cancellation = default) => RunAsync(endurance, call, cancellation);
+
+    /// <summary>
+    /// Returns when everything written so far survives the death of the process. Garnet commits in the background unless asked; Redis answers a
+    /// write according to its own appendfsync, which its operator chose.
+    /// </summary>
+    public async Task CommitAsync()
+    {
+        if (isEmbedded) await EndureAsync(db => db.ExecuteAsync("COMMITAOF"));
+    }
+
+    public async ValueTask DisposeAsync() => await multiplexer.DisposeAsync();
+
+    private async Task<T> RunAsync<T>(ResiliencePipeline pipeline, Func<IDatabase, Task<T>> call, CancellationToken cancellation)
+    {
+        try
+        {
+            return await pipeline.ExecuteAsync(static async (state, ct) => await state.call(state.db).WaitAsync(ct), (call, db: multiplexer.GetDatabase()), cancellation);
+        }
+        catch (Exception e) when (IsAbsence(e))
+        {
+            throw new ChatException(ChatError.Busy, "The conversation store does not answer. Nothing that was acknowledged is lost; try again in 5 seconds.", e) { RetryAfter = TimeSpan.FromSeconds(5) };
+        }
+    }
+
+    private static ResiliencePipeline Pipeline(TimeSpan limit, TimeProvider time) => new ResiliencePipelineBuilder { TimeProvider = time }
+        .AddTimeout(limit)
+        .AddRetry(new RetryStrategyOptions
+        {
+            ShouldHandle = new PredicateBuilder().Handle<Exception>(IsAbsence),
+            MaxRetryAttempts = int.MaxValue,
+            BackoffType = DelayBackoffType.Exponential,
+            Delay = TimeSpan.FromMilliseconds(50),
+            MaxDelay = TimeSpan.FromSeconds(1),
+        })
+        .AddTimeout(AttemptLimit)
+        .Build();
+
+    private static bool IsAbsence(Exception e) => e is RedisConnectionException or RedisTimeoutException or TimeoutRejectedException
+        or RedisServerException { Message: var message } && (message.StartsWith("LOADING", StringComparison.Ordinal) || message.StartsWith("MASTERDOWN", StringComparison.Ordinal));
+}

@@ -1,0 +1,26 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using System.Text.Json.Serialization;
+using Chat.Domain.Conversations;
+
+namespace Chat.Api.Store;
+
+/// <summary>A Regenerate that was heard: the reply that it made, and the one that it replaces.</summary>
+public sealed record HeardRequest(string Reply, string Of);
+
+/// <summary>The JSON of everything stored. Enumerations are camelCase words; unknown fields of a newer schema are ignored.</summary>
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+    Converters = [typeof(CamelCaseEnums)])]
+[JsonSerializable(typeof(Conversation))]
+[JsonSerializable(typeof(Turn))]
+[JsonSerializable(typeof(RatedReply))]
+[JsonSerializable(typeof(HeardRequest))]
+[JsonSerializable(typeof(JournalFact))]
+[JsonSerializable(typeof(ChatEvent))]
+[JsonSerializable(typeof(JsonObject))]
+internal sealed partial class StoreJson : JsonSerializerContext;
+
+/// <summary>Enumerations as camelCase words; numbers are refused.</summary>
+public sealed class CamelCaseEnums() : JsonStringEnumConverter(JsonNamingPolicy.CamelCase, allowIntegerValues: false);
