@@ -12,7 +12,7 @@ internal static class ConversationEndpoints
 {
     public static void MapConversations(this WebApplication app)
     {
-        var api = app.MapGroup("/api").RequireAuthorization().RequireRateLimiting(UserLimits.HttpPolicy)
+        var api = app.MapGroup("/api").RequireAuthorization()
             .ProducesProblem(StatusCodes.Status400BadRequest).ProducesProblem(StatusCodes.Status401Unauthorized).ProducesProblem(StatusCodes.Status429TooManyRequests);
 
         api.MapGet("/conversations", (ClaimsPrincipal user, IMediator mediator, int limit = 50, string? cursor = null, string? q = null) =>

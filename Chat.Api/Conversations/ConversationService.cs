@@ -32,6 +32,8 @@ internal static class ConversationService
             hub.AddFilter<HubErrors>();
             hub.AddFilter<HubLimits>();
         }).AddChatProtocols();
+        // SignalR logs each refused call as a failure; HubErrors has already logged those that are one.
+        builder.Logging.AddFilter("Microsoft.AspNetCore.SignalR.Internal.DefaultHubDispatcher", LogLevel.None);
         services.ConfigureHttpJsonOptions(json => HubProtocols.Shape(json.SerializerOptions));
     }
 

@@ -81,8 +81,8 @@ internal sealed class JsonShapeResolver : IFormatterResolver
                 json.WriteEndArray();
                 reader.Depth--;
                 break;
-            case MessagePackType.Integer when MessagePackCode.IsSignedInteger(reader.NextCode): json.WriteNumberValue(reader.ReadInt64()); break;
-            case MessagePackType.Integer: json.WriteNumberValue(reader.ReadUInt64()); break;
+            case MessagePackType.Integer when reader.NextCode == MessagePackCode.UInt64: json.WriteNumberValue(reader.ReadUInt64()); break;
+            case MessagePackType.Integer: json.WriteNumberValue(reader.ReadInt64()); break;
             // NOTE JSON has no NaN and no infinity: the writer throws, and the caller hears «invalid».
             case MessagePackType.Float when reader.NextCode == MessagePackCode.Float32: json.WriteNumberValue(reader.ReadSingle()); break;
             case MessagePackType.Float: json.WriteNumberValue(reader.ReadDouble()); break;

@@ -53,7 +53,7 @@ internal sealed class ReplyStarter(
         var chosen = (options ?? new()).Over(conversation?.Options).Over(bot.Options);
         try
         {
-            var id = chosen.Model ?? models.Models.FirstOrDefault()?.Id ?? throw new ChatException(ChatError.Busy, "No model is served yet. Try again in 5 seconds.") { RetryAfter = TimeSpan.FromSeconds(5) };
+            var id = chosen.Model ?? (models.Models is [var first, ..] ? first.Id : null) ?? throw new ChatException(ChatError.Busy, "No model is served yet. Try again in 5 seconds.") { RetryAfter = TimeSpan.FromSeconds(5) };
             var decoding = models.Check(id, chosen.Decoding);
             return (models.Models.First(m => m.Id == id), decoding);
         }

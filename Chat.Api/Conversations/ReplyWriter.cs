@@ -171,11 +171,11 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
         new() { Type = ChatEventType.Error, ReplyId = reply.Id, Sequence = eventCount + 1, Text = $"{new ChatException(error, sentence).Code}: {sentence}" },
         FactKind.Finished);
 
-    private Task EndAsync(TurnState state, ChatEvent last, FactKind kind)
+    private async Task EndAsync(TurnState state, ChatEvent last, FactKind kind)
     {
         var record = reply.Turn.Reply! with { FirstTokenMs = firstTokenMs, TotalMs = Elapsed(), Usage = Usage };
         var end = reply.Turn with { Text = shown, State = state, Reply = record };
-        return StoreAsync(last, [Fact(kind) with { State = state, Usage = Usage, Milliseconds = record.TotalMs }], end);
+        await StoreAsync(last, [Fact(kind) with { State = state, Usage = Usage, Milliseconds = record.TotalMs }], end);
     }
 
     private async Task<bool> StoreAsync(ChatEvent appended, IReadOnlyList<JournalFact> facts, Turn? end)

@@ -17,9 +17,6 @@ internal sealed class LimitSettings
 
 internal static class UserLimits
 {
-    /// <summary>The rate limiting policy of HTTP endpoints.</summary>
-    public const string HttpPolicy = "user";
-
     public static void AddUserLimits(this IServiceCollection services, IConfiguration configuration)
     {
         var settings = configuration.GetSection("Limits").Get<LimitSettings>() ?? new();
@@ -27,7 +24,7 @@ internal static class UserLimits
         services.AddSingleton<HubLimits>();
         services.AddRateLimiter(limiter =>
         {
-            limiter.AddPolicy(HttpPolicy, http => settings.Enabled
+            limiter.GlobalLimiter = PartitionedRateLimiter.Create<HttpContext, Caller>(http => settings.Enabled && IsLimited(http.Request.Path)
                 ? RateLimitPartition.GetTokenBucketLimiter(http.User.Caller(), _ => Bucket(settings.HttpRequestsPerMinute))
                 : RateLimitPartition.GetNoLimiter(new Caller("", "")));
             limiter.OnRejected = async (rejected, cancellation) =>
@@ -38,6 +35,9 @@ internal static class UserLimits
             };
         });
     }
+
+    private static bool IsLimited(PathString path) =>
+        path.StartsWithSegments("/api", StringComparison.OrdinalIgnoreCase) || path.StartsWithSegments("/v1", StringComparison.OrdinalIgnoreCase);
 
     /// <summary>A minute's worth may come at once; then it fills up evenly.</summary>
     public static TokenBucketRateLimiterOptions Bucket(int perMinute) => new()

@@ -32,6 +32,8 @@ internal sealed class EmbeddedGarnet : IDisposable
         server = new GarnetServer(new GarnetServerOptions(null)
         {
             EndPoints = [endPoint],
+            UnixSocketPath = socket,
+            UnixSocketPermission = UnixFileMode.UserRead | UnixFileMode.UserWrite,
             QuietMode = true,
             // Without the storage tier Garnet drops what does not fit into its memory, without an error.
             EnableStorageTier = true,

@@ -84,5 +84,5 @@ internal sealed class StoreConnection : IAsyncDisposable
         .Build();
 
     private static bool IsAbsence(Exception e) => e is RedisConnectionException or RedisTimeoutException or TimeoutRejectedException
-        or RedisServerException { Message: var message } && (message.StartsWith("LOADING", StringComparison.Ordinal) || message.StartsWith("MASTERDOWN", StringComparison.Ordinal));
+        || (e is RedisServerException && (e.Message.StartsWith("LOADING", StringComparison.Ordinal) || e.Message.StartsWith("MASTERDOWN", StringComparison.Ordinal)));
 }

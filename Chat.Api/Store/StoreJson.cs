@@ -23,4 +23,11 @@ public sealed record HeardRequest(string Reply, string Of);
 internal sealed partial class StoreJson : JsonSerializerContext;
 
 /// <summary>Enumerations as camelCase words; numbers are refused.</summary>
-public sealed class CamelCaseEnums() : JsonStringEnumConverter(JsonNamingPolicy.CamelCase, allowIntegerValues: false);
+public sealed class CamelCaseEnums : JsonConverterFactory
+{
+    private static readonly JsonStringEnumConverter Words = new(JsonNamingPolicy.CamelCase, allowIntegerValues: false);
+
+    public override bool CanConvert(Type typeToConvert) => Words.CanConvert(typeToConvert);
+
+    public override JsonConverter? CreateConverter(Type typeToConvert, JsonSerializerOptions options) => Words.CreateConverter(typeToConvert, options);
+}

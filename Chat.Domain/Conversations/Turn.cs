@@ -15,7 +15,7 @@ public sealed record ReplyRecord
 
     /// <summary>Every option as it was used, spelled out.</summary>
     public required JsonObject Decoding { get; init; }
-    public required long? Seed { get; init; }
+    public long? Seed { get; init; }
     public required string Bot { get; init; }
     public string? Experiment { get; init; }
     public string? Arm { get; init; }
@@ -40,7 +40,7 @@ public sealed record Turn
     public required ChatRole Role { get; init; }
     public required string Text { get; init; }
     public required TurnState State { get; init; }
-    public required string? ReplyTo { get; init; }
+    public string? ReplyTo { get; init; }
     public required DateTimeOffset CreatedAt { get; init; }
 
     /// <summary>What the model is given instead of the text, where input safety masked something.</summary>

@@ -1,0 +1,86 @@
+using Chat.Domain.Generation;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Mvc.Testing;
+using Microsoft.AspNetCore.SignalR.Client;
+using Microsoft.AspNetCore.TestHost;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+
+namespace Chat.IntegrationTests.Conversations;
+
+public enum Store { Garnet, Redis }
+
+/// <summary>The whole product on a real Kestrel and a real store, over a model whose words the test sets.</summary>
+public sealed class ChatServer : IAsyncDisposable
+{
+    private readonly WebApplicationFactory<Program> factory;
+    private readonly RedisServer? redis;
+    private readonly bool ownsRedis;
+    private readonly string folder;
+
+    private ChatServer(WebApplicationFactory<Program> factory, FakeChatModels models, ServerLog log, string folder, RedisServer? redis, bool ownsRedis)
+    {
+        (this.factory, Models, Log, this.folder, this.redis, this.ownsRedis) = (factory, models, log, folder, redis, ownsRedis);
+        factory.UseKestrel();
+        factory.StartServer();
+        Address = new(factory.Services.GetRequiredService<IServer>().Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Single());
+    }
+
+    public FakeChatModels Models { get; }
+
+    public ServerLog Log { get; }
+
+    public Uri Address { get; }
+
+    public IServiceProvider Services => factory.Services;
+
+    /// <param name="sharedRedis">A Redis that the test owns, for two servers on one store.</param>
+    /// <param name="dataFolder">Garnet's folder where the test wants to open it again.</param>
+    public static async Task<ChatServer> StartAsync(Store store, RedisServer? sharedRedis = null, string? dataFolder = null, params (string Key, string Value)[] settings)
+    {
+        var folder = dataFolder ?? Directory.CreateTempSubdirectory("chat-test-").FullName;
+        var redis = store == Store.Redis ? sharedRedis ?? await RedisServer.StartAsync() : null;
+        var models = new FakeChatModels();
+        var log = new ServerLog();
+        var factory = new WebApplicationFactory<Program>().WithWebHostBuilder(host =>
+        {
+            host.UseSetting("urls", "http://127.0.0.1:0");
+            host.UseSetting("Data:Folder", folder);
+            if (redis is not null) host.UseSetting("ConnectionStrings:Redis", redis.Configuration);
+            foreach (var (key, value) in settings) host.UseSetting(key, value);
+            host.ConfigureLogging(logs => logs.ClearProviders().AddProvider(log));
+            host.ConfigureTestServices(services => services.AddSingleton<IChatModels>(models));
+        });
+        return new(factory, models, log, folder, redis, ownsRedis: sharedRedis is null);
+    }
+
+    /// <param name="token">A bearer token; none = the user anonymous.</param>
+    public async Task<ChatClient> ConnectAsync(bool messagePack = false, string? token = null)
+    {
+        var builder = new HubConnectionBuilder().WithUrl(new Uri(Address, "hubs/chat"), http =>
+        {
+            if (token is not null) http.AccessTokenProvider = () => Task.FromResult<string?>(token);
+        });
+        if (messagePack) builder.AddMessagePackProtocol(o => o.SerializerOptions = MessagePack.MessagePackSerializerOptions.Standard.WithResolver(MessagePack.Resolvers.ContractlessStandardResolver.Instance));
+        var connection = builder.Build();
+        await connection.StartAsync();
+        return new(connection, messagePack);
+    }
+
+    public HttpClient Http(string? token = null)
+    {
+        var client = new HttpClient { BaseAddress = Address };
+        if (token is not null) client.DefaultRequestHeaders.Authorization = new("Bearer", token);
+        return client;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await factory.DisposeAsync();
+        if (ownsRedis && redis is not null) await redis.DisposeAsync();
+        if (Directory.Exists(folder)) Directory.Delete(folder, recursive: true);
+    }
+}

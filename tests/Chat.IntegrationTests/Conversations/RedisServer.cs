@@ -1,0 +1,75 @@
+using System.Diagnostics;
+using StackExchange.Redis;
+
+namespace Chat.IntegrationTests.Conversations;
+
+/// <summary>A real redis-server of our own: on a Unix socket in a temporary folder, append-only file written at every command.</summary>
+public sealed class RedisServer : IAsyncDisposable
+{
+    private readonly string folder = Directory.CreateTempSubdirectory("chat-redis-").FullName;
+    private Process? process;
+
+    private string Socket => Path.Combine(folder, "redis.sock");
+
+    /// <summary>A connection string for <c>ConnectionStrings:Redis</c>.</summary>
+    public string Configuration => $"!{Socket},connectRetry=20,connectTimeout=500";
+
+    public static async Task<RedisServer> StartAsync()
+    {
+        var redis = new RedisServer();
+        await redis.RestartAsync();
+        return redis;
+    }
+
+    /// <summary>Starts the server, again after <see cref="Kill"/> with what was on disk.</summary>
+    public async Task RestartAsync()
+    {
+        process = Process.Start(new ProcessStartInfo("redis-server", ["--port", "0", "--unixsocket", Socket, "--dir", folder, "--appendonly", "yes", "--appendfsync", "always", "--save", "", "--daemonize", "no"])
+        {
+            RedirectStandardOutput = true,
+        }) ?? throw new InvalidOperationException("redis-server did not start.");
+        process.OutputDataReceived += (_, _) => { };
+        process.BeginOutputReadLine();
+        await Until.TrueAsync(async () =>
+        {
+            try
+            {
+                await using var connection = await ConnectionMultiplexer.ConnectAsync($"!{Socket},connectTimeout=200,connectRetry=0");
+                await connection.GetDatabase().PingAsync();
+                return true;
+            }
+            catch (RedisException) { return false; }
+        });
+    }
+
+    public void Kill()
+    {
+        process?.Kill();
+        process?.WaitForExit();
+        process?.Dispose();
+        process = null;
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        Kill();
+        Directory.Delete(folder, recursive: true);
+        return ValueTask.CompletedTask;
+    }
+}
+
+/// <summary>Waits for a condition, with a deadline that only a broken product meets.</summary>
+public static class Until
+{
+    public static async Task TrueAsync(Func<Task<bool>> condition, double seconds = 30)
+    {
+        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+        while (!await condition())
+        {
+            Assert.False(deadline.IsCancellationRequested, $"The condition did not come true within {seconds} s.");
+            await Task.Delay(10);
+        }
+    }
+
+    public static Task TrueAsync(Func<bool> condition, double seconds = 30) => TrueAsync(() => Task.FromResult(condition()), seconds);
+}
