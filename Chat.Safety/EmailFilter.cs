@@ -4,8 +4,8 @@ using Chat.Domain.Safety;
 namespace Chat.Safety;
 
 /// <summary>
-/// Masks e-mail addresses in ASCII: at most 64 units before the @ (RFC 5321), then at least two labels, the last of two or more letters.
-/// A longer run before the @ counts from its last 64 units; the part behind it is read up to 128 units, which keeps the hold bounded.
+/// Masks e-mail addresses, full-width ones too: at most 64 units before the @ (RFC 5321), then at least two labels, international ones
+/// included, the last of two or more Latin letters. A longer run before the @ counts from its last 64 units; the part behind it is read up to 128 units, which keeps the hold bounded.
 /// </summary>
 [Plugin("email", Summary = "Masks e-mail addresses.")]
 public sealed class EmailFilter : ISafetyFilter
@@ -21,19 +21,16 @@ public sealed class EmailFilter : ISafetyFilter
         var floor = context;        // an address starts behind what was released and behind the address before it
         for (var at = context; at < window.Length; at++)
         {
-            if (window[at] != '@') continue;
+            if (Plain(window[at]) != '@') continue;
             var start = LocalStart(window, at, floor);
             if (start == at) continue;
 
-            var limit = Math.Min(window.Length, at + 1 + MaxDomain);
-            var stop = at + 1;
-            while (stop < limit && IsDomainUnit(window[stop])) stop++;
-            if (stop == window.Length && stop < at + 1 + MaxDomain && !final)
+            var (end, isOpen) = ReadDomain(window, at + 1);
+            if (isOpen && !final)
             {
                 hold = Math.Min(hold, start);
                 continue;
             }
-            var end = DomainEnd(window, at + 1, stop);
             if (end < 0) continue;
             findings.Add(new(start, end, Verdict.Mask, "email", "[email]"));
             floor = end;
@@ -47,35 +44,39 @@ public sealed class EmailFilter : ISafetyFilter
     {
         var start = end;
         while (start > floor && end - start < MaxLocal && IsLocalUnit(window[start - 1])) start--;
-        while (start < end && !char.IsAsciiLetterOrDigit(window[start])) start++;
+        while (start < end && !char.IsAsciiLetterOrDigit(Plain(window[start]))) start++;
         return start;
     }
 
-    /// <summary>The end of the longest valid domain in [from, to), or −1.</summary>
-    private static int DomainEnd(ReadOnlySpan<char> window, int from, int to)
+    /// <summary>The end of the longest valid domain that starts here, or −1, and whether more text could make it longer.</summary>
+    private static (int End, bool IsOpen) ReadDomain(ReadOnlySpan<char> window, int from)
     {
-        int labels = 0, labelStart = from, best = -1;
-        for (var i = from; i <= to; i++)
+        var limit = Math.Min(window.Length, from + MaxDomain);
+        int labels = 0, best = -1, i = from;
+        while (true)
         {
-            var isUnit = i < to && (char.IsAsciiLetterOrDigit(window[i]) || window[i] == '-');
-            if (isUnit) continue;
-            var label = window[labelStart..i].TrimEnd('-');
-            if (label.IsEmpty || label[0] == '-') break;
-            labels++;
-            if (labels >= 2 && label.Length >= 2 && IsLetters(label)) best = labelStart + label.Length;
-            if (label.Length < i - labelStart || i == to || window[i] != '.') break;
-            labelStart = i + 1;
+            // Chinese text follows an address without a blank, so a label is of one kind of letters and the last one of ASCII letters.
+            var start = i;
+            while (i < limit && IsLabelUnit(window[i]) && char.IsAscii(Plain(window[i])) == char.IsAscii(Plain(window[start]))) i++;
+            var isOpen = i == window.Length && i < from + MaxDomain;
+
+            var label = window[start..i].TrimEnd('-');
+            if (label.IsEmpty || label[0] == '-') return (best, isOpen && label.IsEmpty);
+            if (++labels >= 2 && label.Length >= 2 && IsLetters(label)) best = start + label.Length;
+            if (isOpen || label.Length < i - start || i == limit || Plain(window[i]) != '.') return (best, isOpen);
+            i++;
         }
-        return best;
     }
 
     private static bool IsLetters(ReadOnlySpan<char> label)
     {
-        foreach (var unit in label) if (!char.IsAsciiLetter(unit)) return false;
+        foreach (var unit in label) if (!char.IsAsciiLetter(Plain(unit))) return false;
         return true;
     }
 
-    private static bool IsDomainUnit(char unit) => char.IsAsciiLetterOrDigit(unit) || unit is '-' or '.';
+    private static bool IsLabelUnit(char unit) => char.IsAsciiLetterOrDigit(Plain(unit)) || unit == '-' || (!char.IsAscii(unit) && char.IsLetter(unit));
 
-    private static bool IsLocalUnit(char unit) => char.IsAsciiLetterOrDigit(unit) || unit is '.' or '_' or '%' or '+' or '-';
+    private static bool IsLocalUnit(char unit) => char.IsAsciiLetterOrDigit(Plain(unit)) || unit is '.' or '_' or '%' or '+' or '-';
+
+    private static char Plain(char unit) => PhoneFilter.Plain(unit);
 }

@@ -5,7 +5,7 @@ namespace Chat.Safety;
 
 /// <summary>
 /// Masks telephone numbers: Chinese mobiles (with or without 86) and landlines with area code, North American numbers with separators, and
-/// any number that begins with + (7 to 15 digits, E.164). A number stands between digits of no longer number and is no decimal's tail.
+/// any number that begins with + (7 to 15 digits, E.164); in full-width digits too. A number stands between digits of no longer number and is no decimal's tail.
 /// </summary>
 [Plugin("phone", Summary = "Masks telephone numbers, Chinese and international.")]
 public sealed class PhoneFilter : ISafetyFilter
@@ -30,11 +30,11 @@ public sealed class PhoneFilter : ISafetyFilter
         var hold = window.Length;
         for (var start = context; start < window.Length; start++)
         {
-            if (!(char.IsAsciiDigit(window[start]) || window[start] is '+' or '(') || !HasBorderBefore(window, start)) continue;
+            if (!(IsDigit(window[start]) || Plain(window[start]) is '+' or '(') || !HasBorderBefore(window, start)) continue;
             var best = -1;
             var isOpen = false;
             foreach (var shape in Shapes) Keep(MatchShape(window, start, shape));
-            if (window[start] == '+') Keep(MatchInternational(window, start));
+            if (Plain(window[start]) == '+') Keep(MatchInternational(window, start));
 
             // While a longer reading is open, what is found may still grow.
             if (isOpen && !final) hold = Math.Min(hold, start);
@@ -50,7 +50,7 @@ public sealed class PhoneFilter : ISafetyFilter
     }
 
     private static bool HasBorderBefore(ReadOnlySpan<char> window, int start) =>
-        start == 0 || !(char.IsAsciiDigit(window[start - 1]) || (window[start - 1] == '.' && start > 1 && char.IsAsciiDigit(window[start - 2])));
+        start == 0 || !(IsDigit(window[start - 1]) || (window[start - 1] == '.' && start > 1 && IsDigit(window[start - 2])));
 
     private static (int End, bool IsOpen) MatchShape(ReadOnlySpan<char> window, int start, string shape)
     {
@@ -60,18 +60,18 @@ public sealed class PhoneFilter : ISafetyFilter
             if (i == window.Length) return (-1, true);
             var fits = unit switch
             {
-                'd' => char.IsAsciiDigit(window[i]),
-                'm' => window[i] is >= '3' and <= '9',
-                'N' => window[i] is >= '2' and <= '9',
-                'n' => window[i] is >= '1' and <= '9',
-                '-' => window[i] is ' ' or '-',
-                _ => window[i] == unit,
+                'd' => IsDigit(window[i]),
+                'm' => Plain(window[i]) is >= '3' and <= '9',
+                'N' => Plain(window[i]) is >= '2' and <= '9',
+                'n' => Plain(window[i]) is >= '1' and <= '9',
+                '-' => Plain(window[i]) is ' ' or '-',
+                _ => Plain(window[i]) == unit,
             };
             if (!fits) return (-1, false);
             i++;
         }
         if (i == window.Length) return (i, true);
-        return (char.IsAsciiDigit(window[i]) ? -1 : i, false);
+        return (IsDigit(window[i]) ? -1 : i, false);
     }
 
     private static (int End, bool IsOpen) MatchInternational(ReadOnlySpan<char> window, int start)
@@ -79,17 +79,22 @@ public sealed class PhoneFilter : ISafetyFilter
         int digits = 0, gap = 0, end = -1, i = start + 1;
         for (; i < window.Length; i++)
         {
-            if (char.IsAsciiDigit(window[i]))
+            if (IsDigit(window[i]))
             {
-                if (digits == 0 && window[i] == '0') return (-1, false);
+                if (digits == 0 && Plain(window[i]) == '0') return (-1, false);
                 if (gap == 0 && end == i) end = -1;        // a number does not end between two digits
                 if (++digits > MaxDigits) return (end, false);
                 gap = 0;
                 if (digits >= MinDigits) end = i + 1;
             }
-            else if (digits > 0 && window[i] is ' ' or '-' or '.' or '(' or ')' && gap < MaxGap) gap++;
+            else if (digits > 0 && Plain(window[i]) is ' ' or '-' or '.' or '(' or ')' && gap < MaxGap) gap++;
             else return (end, false);
         }
         return (end, true);
     }
+
+    /// <summary>A full-width sign as its ASCII one; others as they are.</summary>
+    internal static char Plain(char unit) => unit is >= '\uFF01' and <= '\uFF5E' ? (char)(unit - 0xFEE0) : unit;
+
+    private static bool IsDigit(char unit) => char.IsAsciiDigit(Plain(unit));
 }

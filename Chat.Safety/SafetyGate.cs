@@ -6,24 +6,31 @@ namespace Chat.Safety;
 /// <summary>
 /// Stands in one reply's stream: text goes in as it is generated, and comes out once no filter can still object to it. What is
 /// released, masked or refused does not depend on how the text was cut into pieces: the outcome is that of one code point at a time.
-/// Refuses when more than the policy's limit would have to be held, and when a filter fails. After a refusal nothing comes out.
+/// Refuses when more than the limit would have to be held, and when a filter fails. After a refusal nothing comes out.
 /// Not thread-safe: one stream, one gate.
 /// </summary>
 public sealed class SafetyGate
 {
+    private const int SliceLength = 128;
+
     private readonly SafetyPolicy policy;
-    private readonly string subject;
-    private string window = "";      // released context, then what is held
-    private int context;             // units of the window that were released
-    private int dropped;             // units of the whole text that stood before the window
+    private readonly int holdLimit;
+    private readonly Action<Finding, string> record;
+    private State state = new("", 0, 0);
     private string tail = "";        // a high surrogate that waits for its low one
     private Finding? refusal;
     private bool isComplete;
 
-    internal SafetyGate(SafetyPolicy policy, string subject)
+    /// <param name="Window">What was sent last (masks as they were sent, since they are what the next word stands beside), then what is held.</param>
+    /// <param name="Context">Units of the window that were sent.</param>
+    /// <param name="Shift">Offset in the source of a window's unit, less its place in the window.</param>
+    private readonly record struct State(string Window, int Context, int Shift);
+
+    internal SafetyGate(SafetyPolicy policy, int holdLimit, Action<Finding, string> record)
     {
         this.policy = policy;
-        this.subject = subject;
+        this.holdLimit = holdLimit;
+        this.record = record;
     }
 
     /// <summary>Takes the next piece of text and gives back what may leave now, which may be nothing.</summary>
@@ -46,64 +53,111 @@ public sealed class SafetyGate
     private ClearedText Advance(string text, bool final)
     {
         var spans = new List<ClearedSpan>();
-        if (refusal is null)
+        try
         {
-            try
+            for (var from = 0; from < text.Length && refusal is null;)
             {
-                // A piece that meets neither refusal nor cap ends where its code points one by one would end, since the hold never moves back.
-                if (!TryTake(text, final, spans, refuse: false))
-                {
-                    foreach (var rune in text.EnumerateRunes())
-                        if (!TryTake(rune.ToString(), final: false, spans, refuse: true)) break;
-                    if (final && refusal is null) TryTake("", final, spans, refuse: true);
-                }
+                var to = Math.Min(text.Length, from + SliceLength);
+                if (to < text.Length && char.IsLowSurrogate(text[to])) to--;
+                TakeSlice(text[from..to], spans);
+                from = to;
             }
-            catch (Exception)
-            {
-                Refuse(SafetyPolicy.Failure(dropped + context, dropped + window.Length), "");
-            }
+            if (final && refusal is null) Take("", final: true, spans, isStep: true);
+        }
+        catch (Exception)
+        {
+            Refuse(SafetyPolicy.Failure(state.Context + state.Shift, state.Window.Length + state.Shift), "");
         }
         return new(spans, refusal);
     }
 
-    private bool TryTake(string text, bool final, List<ClearedSpan> spans, bool refuse)
+    // A slice that meets neither refusal nor limit ends where its code points one by one would end, since the hold never moves back.
+    private void TakeSlice(string slice, List<ClearedSpan> spans)
     {
-        var grown = window + text;
-        if (!refuse && grown.Length - context > policy.HoldLimit) return false;
+        if (Take(slice, final: false, spans, isStep: false)) return;
+        foreach (var rune in slice.EnumerateRunes())
+            if (!Take(rune.ToString(), final: false, spans, isStep: true)) return;
+    }
 
-        var scan = policy.Scan(grown, context, final);
-        if (scan.Findings.FirstOrDefault(f => f.Verdict == Verdict.Refuse) is { } found)
+    /// <summary>Takes text in, or changes nothing and says false. Only a step, one code point or the end, may refuse.</summary>
+    private bool Take(string text, bool final, List<ClearedSpan> spans, bool isStep)
+    {
+        var now = state with { Window = state.Window + text };
+        if (!isStep && now.Window.Length - now.Context > holdLimit) return false;
+
+        List<ClearedSpan> cleared = [];
+        List<(Finding Finding, string Matched)> decided = [];
+        for (var isMasked = true; isMasked;)
         {
-            if (refuse) Refuse(found with { Start = dropped + found.Start, End = dropped + found.End }, grown[found.Start..found.End]);
-            return false;
+            var scan = policy.Scan(now.Window, now.Context, final);
+            if (scan.Findings.FirstOrDefault(f => f.Verdict == Verdict.Refuse) is { } found)
+                return isStep && Refuse(At(found, now.Shift), now.Window[found.Start..found.End]);
+
+            // A finding that reaches into held text leaves with it, whole.
+            var end = scan.HoldFrom;
+            while (scan.Findings.FirstOrDefault(f => f.Start < end && f.End > end) is { } across) end = across.Start;
+
+            // One mask at a time: what follows stands beside its placeholder.
+            var mask = MaskIn(scan.Findings, end);
+            isMasked = mask is not null;
+            if (mask is { } group) end = group.End;
+            decided.AddRange(SafetyPolicy.Outermost(scan.Findings).Where(f => f.End <= end).Select(f => (At(f, now.Shift), now.Window[f.Start..f.End])));
+            if (Release(now, mask, end, cleared) is not { } next)
+                return isStep && Refuse(At(mask!.Value.First, now.Shift) with { Verdict = Verdict.Refuse, Rule = SafetyPolicy.MaskRule }, "");
+            now = next;
         }
 
-        // A finding that reaches into held text leaves with it, whole.
-        var end = scan.HoldFrom;
-        while (scan.Findings.FirstOrDefault(f => f.Start < end && f.End > end) is { } across) end = across.Start;
+        if (now.Window.Length - now.Context > holdLimit)
+            return isStep && Refuse(new(now.Context + now.Shift, now.Window.Length + now.Shift, Verdict.Refuse, SafetyPolicy.CapRule), "");
 
-        if (grown.Length - end > policy.HoldLimit)
-        {
-            if (refuse) Refuse(new(dropped + end, dropped + grown.Length, Verdict.Refuse, SafetyPolicy.CapRule), "");
-            return false;
-        }
-
-        spans.AddRange(policy.Render(grown, context, end, scan.Findings));
-        foreach (var finding in scan.Findings)
-            if (finding.End <= end)
-                policy.Audit(SafetyDirection.Output, subject, finding with { Start = dropped + finding.Start, End = dropped + finding.End }, grown[finding.Start..finding.End]);
-
-        var forget = Math.Max(0, end - policy.ContextLength);
-        window = grown[forget..];
-        context = end - forget;
-        dropped += forget;
+        state = now;
+        spans.AddRange(cleared);
+        foreach (var (finding, matched) in decided) record(finding, matched);
         return true;
     }
 
-    private void Refuse(Finding finding, string matched)
+    /// <summary>The first masked span before <paramref name="end"/>, grown by the masks that overlap it.</summary>
+    private static (Finding First, int End)? MaskIn(IReadOnlyList<Finding> findings, int end)
+    {
+        (Finding First, int End)? mask = null;
+        foreach (var finding in findings)
+        {
+            if (finding.Verdict != Verdict.Mask || finding.End > end) continue;
+            if (mask is null) mask = (finding, finding.End);
+            else if (finding.Start < mask.Value.End) mask = (mask.Value.First, Math.Max(mask.Value.End, finding.End));
+        }
+        return mask;
+    }
+
+    /// <summary>Sends the window up to <paramref name="end"/>; null if no placeholder can stand where the mask is.</summary>
+    private State? Release(State now, (Finding First, int End)? mask, int end, List<ClearedSpan> cleared)
+    {
+        var (window, context, shift) = now;
+        var plainEnd = mask?.First.Start ?? end;
+        if (plainEnd > context) cleared.Add(new(window[context..plainEnd], Bytes(window[context..plainEnd]), IsMasked: false));
+
+        var sent = window[..plainEnd];
+        if (mask is { } group)
+        {
+            if (policy.PlaceholderFor(sent, group.First.Replacement) is not { } placeholder) return null;
+            var source = window[group.First.Start..end];
+            cleared.Add(new(placeholder, Bytes(source), IsMasked: true));
+            sent += placeholder;
+            shift += source.Length - placeholder.Length;
+        }
+        var forget = Math.Max(0, sent.Length - policy.ContextLength);
+        return new(sent[forget..] + window[end..], sent.Length - forget, shift + forget);
+    }
+
+    private bool Refuse(Finding finding, string matched)
     {
         refusal = finding;
-        window = "";
-        policy.Audit(SafetyDirection.Output, subject, finding, matched);
+        state = new("", 0, 0);
+        record(finding, matched);
+        return false;
     }
+
+    private static Finding At(Finding finding, int shift) => finding with { Start = finding.Start + shift, End = finding.End + shift };
+
+    private static int Bytes(string text) => Encoding.UTF8.GetByteCount(text);
 }

@@ -13,8 +13,8 @@ public sealed record SafetyRecord(SafetyDirection Direction, string Subject, Fin
 /// </summary>
 public sealed class SafetyPolicy
 {
-    /// <summary>Rule names of the gate's own refusals.</summary>
-    public const string CapRule = "cap", ErrorRule = "error";
+    /// <summary>Rule names of the gate's own refusals: too much held, a filter that failed, a mask whose placeholder would make a finding.</summary>
+    public const string CapRule = "cap", ErrorRule = "error", MaskRule = "mask";
 
     private readonly IReadOnlyList<ISafetyFilter> filters;
     private readonly Action<SafetyRecord>? audit;
@@ -37,20 +37,22 @@ public sealed class SafetyPolicy
 
     /// <summary>A gate for one reply, or for any other text that leaves in pieces.</summary>
     /// <param name="subject">What the text belongs to (a reply's id), for the audit.</param>
-    public SafetyGate OpenGate(string subject) => new(this, subject);
+    public SafetyGate OpenGate(string subject) =>
+        new(this, HoldLimit, (finding, matched) => audit?.Invoke(new(SafetyDirection.Output, subject, finding, matched)));
 
     /// <summary>Judges a whole text, for example a user's message. A filter that fails refuses it.</summary>
     public CheckedText Check(string text, string subject)
     {
-        var whole = WellFormed(text);
-        Scan scan;
-        try { scan = Scan(whole, 0, final: true); }
-        catch (Exception) { scan = new([Failure(0, whole.Length)], whole.Length); }
-
-        foreach (var finding in scan.Findings) Audit(SafetyDirection.Input, subject, finding, whole[finding.Start..finding.End]);
-        var refusal = scan.Findings.FirstOrDefault(f => f.Verdict == Verdict.Refuse);
-        var verdict = scan.Findings.Select(f => f.Verdict).DefaultIfEmpty(Verdict.Allow).Max();
-        return new(verdict, new(refusal is null ? Render(whole, 0, whole.Length, scan.Findings) : [], refusal), scan.Findings);
+        var findings = new List<Finding>();
+        var gate = new SafetyGate(this, int.MaxValue, (finding, matched) =>
+        {
+            findings.Add(finding);
+            audit?.Invoke(new(SafetyDirection.Input, subject, finding, matched));
+        });
+        IReadOnlyList<ClearedSpan> spans = gate.Push(text).Spans;
+        var end = gate.Complete();
+        var verdict = findings.Select(f => f.Verdict).DefaultIfEmpty(Verdict.Allow).Max();
+        return new(verdict, new(end.Refusal is null ? [.. spans, .. end.Spans] : [], end.Refusal), findings);
     }
 
     /// <summary>Whether nothing in <paramref name="text"/> from <paramref name="start"/> on, seen behind what stands before it, would be masked or refused. Not recorded.</summary>
@@ -78,31 +80,20 @@ public sealed class SafetyPolicy
         return new(findings, hold);
     }
 
-    /// <summary>The window's units [from, to) with masks in place; overlapping masks become one, named by the first.</summary>
-    internal List<ClearedSpan> Render(string window, int from, int to, IReadOnlyList<Finding> findings)
+    /// <summary>
+    /// A mask must not make what it hides from: "abc138…" holds no word "abc", "abc[phone]" would, and a list may forbid the placeholder's own
+    /// word. So the placeholder is read behind what was sent, and another one taken where it would be found; null if none will do.
+    /// </summary>
+    internal string? PlaceholderFor(string sent, string wanted)
     {
-        var spans = new List<ClearedSpan>();
-        var position = from;
-        for (var i = 0; i < findings.Count; i++)
+        foreach (var placeholder in new[] { wanted, "***", "xxx" })
         {
-            if (findings[i] is not { Verdict: Verdict.Mask } first || first.End > to) continue;
-            var end = first.End;
-            for (; i + 1 < findings.Count && findings[i + 1].Start < end; i++)
-                if (findings[i + 1].Verdict == Verdict.Mask) end = Math.Max(end, findings[i + 1].End);
-            AddPlain(first.Start);
-            spans.Add(new(Harmless(first.Replacement), Encoding.UTF8.GetByteCount(window.AsSpan(first.Start, end - first.Start)), IsMasked: true));
-            position = end;
+            // The first units are the context of the others: a word that seems to start there may be a longer one's end.
+            var isFound = Scan(sent + placeholder, 0, final: true).Findings.Any(f => f.End >= sent.Length && (f.Start >= 2 || sent.Length < ContextLength));
+            if (!isFound) return placeholder;
         }
-        AddPlain(to);
-        return spans;
-
-        void AddPlain(int end)
-        {
-            if (end > position) spans.Add(new(window[position..end], Encoding.UTF8.GetByteCount(window.AsSpan(position, end - position)), IsMasked: false));
-        }
+        return null;
     }
-
-    internal void Audit(SafetyDirection direction, string subject, Finding finding, string matched) => audit?.Invoke(new(direction, subject, finding, matched));
 
     internal static Finding Failure(int start, int end) => new(start, end, Verdict.Refuse, ErrorRule);
 
@@ -120,6 +111,7 @@ public sealed class SafetyPolicy
         return text;
     }
 
-    // A placeholder is our own text: a list that holds the word "email" must not meet it in "[email]".
-    private string Harmless(string replacement) => Scan(replacement, 0, final: true).Findings.Count == 0 ? replacement : "***";
+    /// <summary>Without findings that lie within another one of their rule ("+86 138…" holds "86 138…").</summary>
+    internal static IEnumerable<Finding> Outermost(IReadOnlyList<Finding> findings) =>
+        findings.Where((f, i) => !findings.Take(i).Any(outer => outer.Rule == f.Rule && outer.Verdict == f.Verdict && outer.End >= f.End));
 }

@@ -24,7 +24,7 @@ public sealed class WordFilter : ISafetyFilter
             throw new ArgumentException("A listed word is empty or white space.", nameof(list));
         lists = [(new(list.Refused), Verdict.Refuse), (new(list.Masked), Verdict.Mask)];
         allowed = new(list.Allowed);
-        ContextLength = Math.Max(allowed.LongestLength, 2);        // 2: a border looks at one code point
+        ContextLength = Math.Max(allowed.LongestLength, lists.Max(l => l.Words.LongestLength)) + 2;        // 2: a border looks at one code point
     }
 
     public int ContextLength { get; }

@@ -13,7 +13,7 @@ public class SafetyConformanceTests
     public static TheoryData<string> Filters => [.. Catalog.OfKind("safety").Select(p => p.Name)];
 
     private static readonly Gen<string> Texts = Gen.OneOf(
-        "shit", "kill ", "yourself", "他妈的", "生日", "a", "mail", "@", ".com", ".", "1", "38", "00138000", "-", "+", "(", ")", "86", " ", "😀", "é", "\n", "好")
+        "shit", "１３８", "。", "例子", "kill ", "yourself", "他妈的", "生日", "a", "mail", "@", ".com", ".", "1", "38", "00138000", "-", "+", "(", ")", "86", " ", "😀", "é", "\n", "好")
         .Array[0, 25].Select(string.Concat);
 
     private static ISafetyFilter Create(string name) => (ISafetyFilter)Activator.CreateInstance(Catalog.Get("safety", name).Type)!;
