@@ -3,10 +3,12 @@
 /** @param {string} id @returns {any} the element, which index.html is sure to have */
 export const byId = (id) => document.getElementById(id);
 
+/** @typedef {Node | string | null | undefined | false} Child */
+
 /**
  * @param {string} tag
  * @param {Record<string, any>} [attributes] onX = listener, true = bare attribute, false, null and undefined = absent; aria-* keep true and false as words
- * @param {...(Node | string | null | undefined | false)} children
+ * @param {...(Child | Child[])} children one by one or in lists: a call cannot have a hundred thousand arguments
  * @returns {any}
  */
 export function element(tag, attributes = {}, ...children) {
@@ -16,7 +18,7 @@ export function element(tag, attributes = {}, ...children) {
     else if (value == null || (value === false && !name.startsWith('aria-'))) continue;
     else node.setAttribute(name, value === true && !name.startsWith('aria-') ? '' : String(value));
   }
-  node.append(.../** @type {(Node | string)[]} */ (children.filter((child) => child != null && child !== false)));
+  for (const child of children.flat()) if (child != null && child !== false) node.append(child);
   return node;
 }
 

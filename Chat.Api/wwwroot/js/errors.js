@@ -7,7 +7,14 @@ export class ChatError extends Error {
   constructor(code, detail, seconds) {
     super(detail);
     this.code = code;
-    this.seconds = seconds;
+    this.#end = performance.now() + (seconds ?? 1) * 1000;
+  }
+
+  #end;
+
+  /** Seconds until a limit ends, 0 when it has. */
+  get seconds() {
+    return this.code === 'limited' ? Math.max(0, Math.ceil((this.#end - performance.now()) / 1000)) : 0;
   }
 
   /** In the user's language. */
@@ -16,7 +23,7 @@ export class ChatError extends Error {
     switch (this.code) {
       case 'not_found': return t('notFound');
       case 'busy': return t('busy');
-      case 'limited': return t('limited', { n: this.seconds ?? 1 });
+      case 'limited': return t('limited', { n: this.seconds });
       case 'too_large': return t('tooLarge');
       case 'unauthorized': return t('unauthorized');
       case 'invalid': case 'conflict': return t('invalid', { detail });

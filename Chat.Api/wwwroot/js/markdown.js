@@ -65,20 +65,20 @@ function render(block) {
     return element('pre', { tabindex: 0 }, element('code', {}, lines.slice(1, closed ? -1 : undefined).join('\n')));
   }
   const heading = /^(#{1,6})\s+(.*)/.exec(block);
-  if (heading) return element(`h${Math.min(6, heading[1].length + 2)}`, {}, ...inline(heading[2]));
+  if (heading) return element(`h${Math.min(6, heading[1].length + 2)}`, {}, inline(heading[2]));
   if (/^ {0,3}([-*_])( *\1){2,} *$/.test(lines[0]) && lines.length === 1) return element('hr');
-  if (lines.every((line) => /^ {0,3}>/.test(line))) return element('blockquote', {}, ...inline(lines.map((line) => line.replace(/^ {0,3}> ?/, '')).join('\n')));
+  if (lines.every((line) => /^ {0,3}>/.test(line))) return element('blockquote', {}, inline(lines.map((line) => line.replace(/^ {0,3}> ?/, '')).join('\n')));
   if (lines.length > 1 && lines[0].includes('|') && /^[\s|:-]*-[\s|:-]*$/.test(lines[1]) && lines[1].includes('|')) return table(lines);
   if (/^\s*([-*+]|\d{1,9}[.)])\s+\S/.test(lines[0])) return list(lines);
-  return element('p', {}, ...inline(block));
+  return element('p', {}, inline(block));
 }
 
 /** @param {string[]} lines */
 function table(lines) {
   const cells = (/** @type {string} */ row) => row.trim().replace(/^\||\|$/g, '').split('|').map((cell) => inline(cell.trim()));
-  const head = element('tr', {}, ...cells(lines[0]).map((cell) => element('th', { scope: 'col' }, ...cell)));
-  const rows = lines.slice(2).map((row) => element('tr', {}, ...cells(row).map((cell) => element('td', {}, ...cell))));
-  return element('div', { class: 'wide', tabindex: 0 }, element('table', {}, element('thead', {}, head), element('tbody', {}, ...rows)));
+  const head = element('tr', {}, cells(lines[0]).map((cell) => element('th', { scope: 'col' }, cell)));
+  const rows = lines.slice(2).map((row) => element('tr', {}, cells(row).map((cell) => element('td', {}, cell))));
+  return element('div', { class: 'wide', tabindex: 0 }, element('table', {}, element('thead', {}, head), element('tbody', {}, rows)));
 }
 
 /** A deeper indent is a list within the item; a line without a marker goes on with the item. @param {string[]} lines */
@@ -101,7 +101,7 @@ function list(lines) {
       open.push({ indent, node });
       top ??= node;
     }
-    open[open.length - 1].node.append(element('li', {}, ...inline(marker[3])), '\n');
+    open[open.length - 1].node.append(element('li', {}, inline(marker[3])), '\n');
   }
   return /** @type {Node} */ (top);
 }
@@ -169,7 +169,7 @@ function inline(text, depth = 0) {
       const opens = pair && depth < deepest && /\S/.test(text[start] ?? ' ') && !word?.test(text[at - 1] ?? '');
       const end = !opens ? -1 : find(mark, start + 1, (index) => /\S/.test(text[index - 1])
         && !(mark.length === 1 && (text[index + 1] === mark || text[index - 1] === mark)) && !word?.test(text[index + mark.length] ?? ''));
-      if (pair && end > 0) emit(end + mark.length, element(pair[1], {}, ...inline(text.slice(start, end), depth + 1))); else at += mark.length || 1;
+      if (pair && end > 0) emit(end + mark.length, element(pair[1], {}, inline(text.slice(start, end), depth + 1))); else at += mark.length || 1;
     }
   }
   at = text.length;
@@ -178,7 +178,7 @@ function inline(text, depth = 0) {
 }
 
 /** @param {string} address @param {(Node | string)[]} words */
-const link = (address, words) => element('a', { href: address, title: address, target: '_blank', rel: 'noopener noreferrer nofollow' }, ...words);
+const link = (address, words) => element('a', { href: address, title: address, target: '_blank', rel: 'noopener noreferrer nofollow' }, words);
 
 /** @param {string} text @returns {string | null} null unless the browser itself reads it as one of three harmless schemes */
 function safeAddress(text) {

@@ -94,15 +94,11 @@ export class TurnView {
     const { turn, actions } = this;
     const words = element('span', { role: 'alert' }, turn.error?.sentence);
     const retry = this.#button('tryAgain', () => actions.retry(turn));
-    let seconds = turn.error?.code === 'limited' ? turn.error.seconds ?? 1 : 0;
     const count = () => {
+      const seconds = turn.error?.seconds ?? 0;
       retry.disabled = seconds > 0;
-      if (seconds > 0) {
-        words.textContent = t('limited', { n: seconds-- });
-        this.#timer = setTimeout(count, 1000);
-      } else if (turn.error?.code === 'limited') {
-        words.textContent = t('limitedOver');
-      }
+      if (turn.error?.code === 'limited') words.textContent = seconds > 0 ? turn.error.sentence : t('limitedOver');
+      if (seconds > 0) this.#timer = setTimeout(count, 1000);
     };
     count();
     return [icon('warn'), words, retry, this.#button('back', () => actions.putBack(turn))];
