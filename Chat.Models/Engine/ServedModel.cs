@@ -54,6 +54,10 @@ public sealed record ServedModel
         {
             this.model = model;
             runner = new(model, rows);
+            // The first pass through libtorch takes many times as long as any later one.
+            runner.Prefill([new(0, new[] { model.Config.Separator, model.Config.Start }, default)]);
+            runner.Decode([0], [model.Config.Separator]);
+            runner.Free(0);
         }
 
         public int VocabularySize => runner.VocabularySize;

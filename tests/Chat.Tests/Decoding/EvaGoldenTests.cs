@@ -1,27 +1,25 @@
-using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using Chat.Models.Decoding;
 using Chat.Models.Decoding.Rules;
+using Chat.Models.Engine;
 
 namespace Chat.Tests.Decoding;
 
 /// <summary>The score chain against the numbers of the reference implementation (tests/Golden/eva/processors.json).</summary>
 public sealed class EvaGoldenTests
 {
-    private static readonly string Folder = Path.Combine(Path.GetDirectoryName(Here())!, "..", "..", "Golden", "eva");
-    private static readonly JsonNode Golden = JsonNode.Parse(File.ReadAllText(Path.Combine(Folder, "processors.json")))!;
+    private static readonly JsonNode Processors = Golden.Read("eva/processors.json");
 
     public static TokenTable Tokens { get; } = TokenTable.FromVocabulary(
-        File.ReadAllText(Path.Combine(Folder, "vocab.txt")).Split('\n')[..64],
-        JsonNode.Parse(File.ReadAllText(Path.Combine(Folder, "antonyms.json")))!["pairs"]!.AsArray().Select(p => ((string)p![0]!, (string)p[1]!)));
+        File.ReadAllText(Golden.At("eva/vocab.txt")).Split('\n')[..64], ServedModel.Antonyms(Golden.At("eva/antonyms.json")));
 
-    public static TheoryData<string> ChainIds => [.. Golden["chain"]!.AsArray().Select(c => (string)c!["id"]!)];
+    public static TheoryData<string> ChainIds => [.. Processors["chain"]!.AsArray().Select(c => (string)c!["id"]!)];
 
     [Theory]
     [MemberData(nameof(ChainIds))]
     public void Chain_gives_the_references_scores(string id)
     {
-        var golden = Golden["chain"]!.AsArray().Single(c => (string)c!["id"]! == id)!;
+        var golden = Processors["chain"]!.AsArray().Single(c => (string)c!["id"]! == id)!;
         var scores = Floats(golden["logits"]!);
         var shared = new HashSet<int>();
         var chain = new EvaChain(Options(golden["params"]!, (string)golden["kind"]! == "log_probs"), Tokens, Ints(golden["context_ids"]!), shared);
@@ -46,7 +44,7 @@ public sealed class EvaGoldenTests
     [Fact]
     public void Antonyms_are_banned_for_each_row_or_for_all_as_the_reference_does()
     {
-        foreach (var golden in Golden["antonym_rows"]!.AsArray())
+        foreach (var golden in Processors["antonym_rows"]!.AsArray())
         {
             var rows = golden!["context_rows"]!.AsArray().Select(r => Ints(r!)).ToArray();
 
@@ -60,7 +58,7 @@ public sealed class EvaGoldenTests
     [Fact]
     public void Beam_sampling_in_compat_form_keeps_the_references_candidates()
     {
-        foreach (var golden in Golden["beam_sample"]!.AsArray())
+        foreach (var golden in Processors["beam_sample"]!.AsArray())
         {
             var parameters = golden!["params"]!;
             var options = new BeamOptions { Temperature = (double)parameters["temperature"]!, TopP = (double)parameters["top_p"]!, TopK = (int)parameters["top_k"]! };
@@ -104,6 +102,4 @@ public sealed class EvaGoldenTests
         Assert.Equal(expected.Length, actual.Length);
         for (var i = 0; i < expected.Length; i++) Assert.True(Math.Abs(expected[i] - actual[i]) <= tolerance, $"[{i}] expected {expected[i]}, got {actual[i]}.");
     }
-
-    private static string Here([CallerFilePath] string path = "") => path;
 }

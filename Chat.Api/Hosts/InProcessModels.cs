@@ -1,0 +1,86 @@
+using System.Security.Cryptography;
+using Chat.Domain.Generation;
+using Chat.Domain.Plugins;
+using Chat.Models.Checkpoints;
+using Chat.Models.Decoding;
+using Chat.Models.Engine;
+using TorchSharp;
+
+namespace Chat.Api.Hosts;
+
+/// <summary>Configuration section <c>Models</c>.</summary>
+public sealed record ModelsOptions
+{
+    /// <summary>Holds model folders, or is one; by default the shipped ones beside the program.</summary>
+    public string Folder { get; init; } = Path.Combine(AppContext.BaseDirectory, "Shipped");
+
+    /// <summary>Id of the model that answers when nobody names one; by default the first that has no teacher, by name.</summary>
+    public string? Default { get; init; }
+
+    /// <summary><c>cpu</c>, <c>cuda</c>, <c>cuda:1</c> …, and the type to compute in.</summary>
+    public string Device { get; init; } = "cpu";
+    public torch.ScalarType Type { get; init; } = torch.ScalarType.Float32;
+
+    /// <summary>Hypotheses alive at once, requests that may wait, and dialogues read in one step; for each model.</summary>
+    public int Rows { get; init; } = 32;
+    public int QueueLimit { get; init; } = 1024;
+    public int PrefillBatch { get; init; } = 8;
+}
+
+/// <summary>Models that answer in this process: every folder of <see cref="ModelsOptions.Folder"/>.</summary>
+public static class InProcessModels
+{
+    /// <summary>Registers <see cref="IChatModels"/> and reads the models when the host starts. A folder that is wrong, or options that are, fail the start.</summary>
+    public static WebApplicationBuilder AddInProcessModels(this WebApplicationBuilder builder)
+    {
+        builder.Services.AddSingleton(services => new DecodingCatalog(services.GetRequiredService<PluginCatalog>()));
+        builder.Services.AddSingleton<IChatModels>(Create);
+        builder.Services.AddHostedService<ModelStart>();
+        return builder;
+    }
+
+    private static InProcessChatModels Create(IServiceProvider services)
+    {
+        var configuration = services.GetRequiredService<IConfiguration>();
+        var options = configuration.GetSection("Models").Get<ModelsOptions>() ?? new();
+        var logger = services.GetRequiredService<ILogger<InProcessChatModels>>();
+        var device = torch.device(options.Device);
+        var models = Order(Folders(options.Folder).Select(ModelFolder.Open), options).Select(f => ServedModel.From(f, device, options.Type)).ToList();
+        foreach (var model in models) logger.LogInformation("Serving {Model}, {Parameters} parameters, content {Hash}", model.Description.Id, model.Description.Parameters, model.Description.Hash);
+        return new(models, services.GetRequiredService<DecodingCatalog>(), DecodingDefaults.Read(configuration.GetSection("Decoding:Default")),
+            new()
+            {
+                Rows = options.Rows,
+                QueueLimit = options.QueueLimit,
+                PrefillBatch = options.PrefillBatch,
+                OnFailure = error => logger.LogError(error, "A model failed"),
+            },
+            services.GetService<TimeProvider>() ?? TimeProvider.System,
+            // Fits a JavaScript number, so that a page can send it back.
+            () => RandomNumberGenerator.GetInt32(int.MaxValue));
+    }
+
+    private static string[] Folders(string root)
+    {
+        if (!Directory.Exists(root)) throw new InvalidOperationException($"Models:Folder '{root}' is not a folder.");
+        string[] folders = [.. Directory.GetDirectories(root).Append(root).Where(f => File.Exists(Path.Combine(f, ModelFolder.ConfigFileName))).Order(StringComparer.Ordinal)];
+        return folders.Length > 0 ? folders : throw new InvalidOperationException($"Models:Folder '{root}' holds no model folder: none has a {ModelFolder.ConfigFileName}.");
+    }
+
+    private static IEnumerable<ModelFolder> Order(IEnumerable<ModelFolder> folders, ModelsOptions options)
+    {
+        var all = folders.OrderBy(f => f.Description.Teacher is not null).ThenBy(f => f.Description.Id, StringComparer.Ordinal).ToList();
+        if (all.GroupBy(f => f.Description.Id).FirstOrDefault(g => g.Count() > 1) is { } twice) throw new InvalidOperationException($"Two model folders have the id '{twice.Key}': {string.Join(", ", twice.Select(f => f.Path))}.");
+        if (options.Default is not { } first) return all;
+        return all.Any(f => f.Description.Id == first) ? all.OrderBy(f => f.Description.Id != first)
+            : throw new InvalidOperationException($"Models:Default '{first}' is not among the models: {string.Join(", ", all.Select(f => f.Description.Id))}.");
+    }
+
+    // Weights are read while the host starts up: the first request finds them, or the host says why not.
+    private sealed class ModelStart(IChatModels models) : IHostedService
+    {
+        public Task StartAsync(CancellationToken cancellation) => models is InProcessChatModels own ? own.Ready.WaitAsync(cancellation) : Task.CompletedTask;
+
+        public Task StopAsync(CancellationToken cancellation) => Task.CompletedTask;
+    }
+}

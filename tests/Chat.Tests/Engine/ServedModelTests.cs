@@ -1,0 +1,71 @@
+using System.Text.Json.Nodes;
+using Chat.Domain.Generation;
+using Chat.Domain.Plugins;
+using Chat.Models.Checkpoints;
+using Chat.Models.Decoding;
+using Chat.Models.Engine;
+
+namespace Chat.Tests.Engine;
+
+/// <summary>A real model folder through the whole engine: tokenizer, libtorch, batching, strategy, text.</summary>
+public sealed class ServedModelTests : IDisposable
+{
+    private readonly ModelFolder folder = ModelFolder.Open(Golden.At("eva/models/m1"));
+    private readonly DecodingCatalog catalog = new(new PluginCatalog(typeof(IDecodingStrategy).Assembly));
+    private readonly InProcessChatModels models;
+
+    public ServedModelTests() => models = new([ServedModel.From(folder)], catalog, null, new() { Rows = 6, PrefillBatch = 3 }, TimeProvider.System, () => 9);
+
+    public void Dispose() => models.Dispose();
+
+    [Fact]
+    public async Task Greedy_is_the_best_token_of_each_full_pass()
+    {
+        var served = ServedModel.From(folder);
+        var (context, dialogue) = new DialogueReader(folder.Tokenizer, folder.Config.MaxContext).Read([new(ChatRole.User, "今天天气好吗")]);
+        using var runner = served.CreateRunner(1);
+        var options = catalog.Resolve(new() { ["strategy"] = "greedy", ["maxTokens"] = 20 }, null, null, new(100, 1, 64, false), () => 0).Options;
+        var expected = new List<int>();
+        while (expected.Count < 20)
+        {
+            var row = runner.Prefill([new(0, context, expected.ToArray())]).ToArray();
+            runner.Free(0);
+            var rules = catalog.StartRules(options, served.Tokens, dialogue);
+            rules.Apply(row, expected.ToArray());
+            var best = Scores.ArgMax(row);
+            if (best == served.Tokens.Separator) break;
+            expected.Add(best);
+        }
+
+        var chunks = await Hear(0, """{"strategy":"greedy","maxTokens":20}""");
+
+        Assert.Equal(expected, chunks.SelectMany(c => c.Tokens).Select(t => t.Chosen.Id));
+        Assert.Equal(context.Length, chunks[^1].End!.PromptTokens);
+    }
+
+    [Theory]
+    [InlineData("sample")]
+    [InlineData("beam-ctl")]
+    [InlineData("eva2")]
+    [InlineData("eva2-compat")]
+    public async Task Replies_of_a_batch_are_those_of_each_alone(string strategy)
+    {
+        var decoding = """{"strategy":"S","maxTokens":16}""".Replace("S", strategy, StringComparison.Ordinal);
+
+        var together = await Task.WhenAll(Enumerable.Range(0, 6).Select(i => Hear(i, decoding)));
+
+        Assert.True(together.Select(Text).Distinct().Count() > 1);
+        for (var i = 0; i < together.Length; i++) Assert.Equal(Text(await Hear(i, decoding)), Text(together[i]));
+    }
+
+    private static string Text(List<GenerationChunk> chunks) => string.Concat(chunks.Select(c => c.Text));
+
+    private async Task<List<GenerationChunk>> Hear(int index, string decoding)
+    {
+        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        var chunks = new List<GenerationChunk>();
+        var request = new GenerationRequest { RequestId = "r", Model = "m1", Messages = [new(ChatRole.User, index % 2 == 0 ? "今天天气好吗" : "你喜欢什么")], Index = index, Decoding = JsonNode.Parse(decoding)!.AsObject() };
+        await foreach (var chunk in models.GenerateAsync(request, deadline.Token)) chunks.Add(chunk);
+        return chunks;
+    }
+}
