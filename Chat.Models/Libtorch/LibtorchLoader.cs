@@ -17,6 +17,8 @@ namespace Chat.Models.Libtorch;
 public static class LibtorchLoader
 {
     private const string FolderVariable = "CHAT_LIBTORCH";
+    private const string SpinVariable = "GOMP_SPINCOUNT";
+    private const string ShortSpin = "1000";
     private static readonly Lock Gate = new();
     private static readonly Dictionary<string, nint> Loaded = [];
     private static bool registered;
@@ -67,12 +69,23 @@ public static class LibtorchLoader
     {
         if (Loaded.Count > 0) return Loaded;
         var folder = Folder;
+        LetThreadsSleep();
         foreach (var (file, required) in LoadOrder)
         {
             var path = Path.Combine(folder, file);
             if (required || File.Exists(path)) Loaded[file] = NativeLibrary.Load(path);
         }
         return Loaded;
+    }
+
+    /// <summary>
+    /// OpenMP's threads wait for each other by spinning, for milliseconds: on a machine that has other work two threads are then ten times slower than one
+    /// (BENCHMARKS.md). A short spin, then sleep. Read by the library when it is loaded, from the process's own environment, which .NET's variables are not.
+    /// </summary>
+    private static void LetThreadsSleep()
+    {
+        if (Environment.GetEnvironmentVariable("OMP_WAIT_POLICY") is null && Environment.GetEnvironmentVariable(SpinVariable) is null)
+            _ = SetVariable(SpinVariable, ShortSpin, 1);        // fails for want of memory only; then it is merely slow
     }
 
     private static nint TorchSharpNative(Assembly assembly)
@@ -97,6 +110,9 @@ public static class LibtorchLoader
         foreach (var metadata in typeof(LibtorchLoader).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>())
             if (metadata is { Key: "LibtorchFolder", Value.Length: > 0 }) yield return metadata.Value;
     }
+
+    [DllImport("libc", EntryPoint = "setenv", CharSet = CharSet.Ansi, BestFitMapping = false, ThrowOnUnmappableChar = true)]
+    private static extern int SetVariable(string name, string value, int overwrite);
 
     private static IEnumerable<string> NativeFolders() =>
         (AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
