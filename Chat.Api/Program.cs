@@ -1,5 +1,6 @@
 using Chat.Api;
 using Chat.Api.Conversations;
+using Chat.Api.Hosts;
 using Chat.Api.Identity;
 using Chat.Api.OpenAi;
 using Chat.Api.Operations;
@@ -11,6 +12,7 @@ builder.AddErrorAnswers();
 builder.AddIdentity();
 builder.AddPlugins();
 builder.AddSafety();
+builder.AddInProcessModels();
 builder.AddStore();
 builder.AddConversations();
 builder.AddOpenAi();

@@ -59,7 +59,7 @@ public sealed class BeamCore(int beams, double lengthPenalty, bool earlyStopping
         }
         foreach (var hypothesis in live) hypothesis.Rules.Append(hypothesis.Ids[^1]);        // only now: forks copy the parent's state
 
-        Live = live;
+        if (live.Count > 0) Live = live;                                                   // all candidates ended: the last ones stay to be looked at
         IsDone = pool.Count >= beams && (earlyStopping || pool[^1].Rank >= Normalised(ranked[0].Score, length));
         if (!IsDone && (live.Count == 0 || live[0].Length >= maxTokens))
         {

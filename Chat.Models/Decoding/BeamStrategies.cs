@@ -14,7 +14,7 @@ public abstract class BeamStrategy : IDecodingStrategy
     public abstract ISearch Start(DecodingOptions options, DecodingContext context);
 }
 
-/// <summary>True beam search, which EVA2.0's code lacks: there all beams start equal and stay equal (<see cref="EvaCompatSearch"/>).</summary>
+/// <summary>True beam search, which EVA2.0's code lacks: there all beams start equal and stay equal (<see cref="EvaSearch"/>).</summary>
 [Plugin("beam", Summary = "The most probable reply of several followed at once: safe, often dull.")]
 public class Beam : BeamStrategy
 {
@@ -51,5 +51,5 @@ public sealed class Eva2Compat : BeamStrategy
 {
     public override DecodingOptions Defaults { get; } = new BeamOptions { Temperature = 0.9, TopP = 0.9, RepetitionPenalty = 1.6, NoRepeatNgram = 3, Antonyms = true };
 
-    public override ISearch Start(DecodingOptions options, DecodingContext context) => new EvaCompatSearch((BeamOptions)options, context);
+    public override ISearch Start(DecodingOptions options, DecodingContext context) => new EvaSearch((BeamOptions)options, context);
 }

@@ -134,12 +134,19 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         if (done)
         {
             var reason = step.Ended || sequence.Text.IsStopped ? FinishReason.Stop : FinishReason.Length;
-            sequence.Write(new(text, tokens, new(reason, sequence.Context.Length, sequence.Emitted.Length + sequence.Chosen)));
+            Write(sequence, new(text, tokens, new(reason, sequence.Context.Length, sequence.Emitted.Length + sequence.Chosen)));
             End(runner, sequence, reason == FinishReason.Stop ? "stop" : "length", null);
             return;
         }
-        if (tokens.Count > 0) sequence.Write(new(text, tokens));
+        // The first chunk goes out even if it is empty: a reply that is stopped early has its prompt counted too.
+        if (tokens.Count > 0 || !sequence.HasSpoken) Write(sequence, new(text, tokens));
         GoOn(sequence);
+    }
+
+    private static void Write(Sequence sequence, GenerationChunk chunk)
+    {
+        sequence.Write(sequence.HasSpoken ? chunk : chunk with { PromptTokens = sequence.Context.Length });
+        sequence.HasSpoken = true;
     }
 
     /// <summary>Gives each next hypothesis a row: the first child of a parent keeps the parent's, others get copies in rows that nobody needs.</summary>

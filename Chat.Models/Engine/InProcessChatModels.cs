@@ -60,7 +60,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
         var (context, dialogue) = model.Reader.Read(request.Messages);
         if (request.Emitted.Count >= resolved.Options.MaxTokens)
         {
-            yield return new("", [], new(FinishReason.Length, context.Length, request.Emitted.Count));
+            yield return new("", [], new(FinishReason.Length, context.Length, request.Emitted.Count)) { PromptTokens = context.Length };
             yield break;
         }
 

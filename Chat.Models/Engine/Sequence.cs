@@ -44,6 +44,7 @@ public sealed class Sequence
     internal List<(int Row, int Token)> Live { get; } = [];
 
     internal int Chosen { get; set; }
+    internal bool HasSpoken { get; set; }
     internal long LastToken { get; set; }
 
     /// <summary>Thread-safe; takes effect within one step of the engine, which must be woken.</summary>

@@ -12,6 +12,8 @@ Dictionary<string, Func<Arguments, JsonNode, JsonNode>> operations = new()
 {
     ["forward"] = Forward.Run,
     ["buckets"] = Buckets.Run,
+    ["chain"] = Chain.Run,
+    ["decode"] = Decode.Run,
     ["load-check"] = LoadCheck.Run,
     ["tokenize"] = Tokenize.Run,
 };

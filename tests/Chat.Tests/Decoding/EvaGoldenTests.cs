@@ -68,7 +68,7 @@ public sealed class EvaGoldenTests
                 var row = Floats(golden["logits"]![beam]!);
                 new EvaChain(Options(parameters, logProbabilities: true), Tokens, Ints(golden["context_rows"]![beam]!), []).Apply(row, []);
                 Close(Floats(golden["chain_scores"]![beam]!), row, 1e-4);
-                EvaCompatSearch.Accumulate(row, (float)golden["beam_scores"]![beam]!, options, sample: true);
+                EvaSearch.Accumulate(row, (float)golden["beam_scores"]![beam]!, options, sample: true);
                 all.AddRange(row);
             }
             var a = all.ToArray();

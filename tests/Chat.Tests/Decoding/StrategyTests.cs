@@ -76,7 +76,7 @@ public sealed class StrategyTests
         for (var step = 0; step < 3; step++)
         {
             var a = row.ToArray();
-            EvaCompatSearch.Accumulate(a, sum, new BeamOptions { Temperature = 0.5, TopP = 1, TopK = 2 }, sample: true);
+            EvaSearch.Accumulate(a, sum, new BeamOptions { Temperature = 0.5, TopP = 1, TopK = 2 }, sample: true);
             sum = a[0];
         }
 

@@ -7,23 +7,28 @@ namespace Chat.Models.Decoding;
 /// Beam search and «beam + sampling» of EVA2.0's published code, bug for bug (src/generation_utils.py): all B beams start with score 0, so
 /// without sampling they stay equal and the result is greedy over processed log-probabilities; with sampling and T ≠ 1 the cumulative sum is divided
 /// by T a second time, so that after t steps token j weighs T^−(t−j+1); antonym bans leak across beams. One thing differs: where the
-/// reference fails for want of 2B outcomes with a probability, this goes on with what there is.
+/// reference fails for want of 2B outcomes with a probability, this goes on with what there is. With a masked start (only the first beam counts
+/// in the first step) it is true beam search over the same chain. Not thread-safe.
 /// </summary>
-internal sealed class EvaCompatSearch : ISearch
+public sealed class EvaSearch : ISearch
 {
     // e^−104 is 0 in single precision
     private const float NoProbability = 104;
 
     private readonly BeamOptions options;
     private readonly DecodingContext context;
-    private readonly bool sample;
+    private readonly bool sample, maskedStart, isOwner;
     private readonly BeamCore core;
-    private readonly HashSet<int> bannedForAll = [];
+    private readonly HashSet<int> bannedForAll;
 
-    public EvaCompatSearch(BeamOptions options, DecodingContext context)
+    /// <param name="bannedForAll">Antonym bans of a batch that shares them as the reference does; the caller fills it before each step. Alone, a search keeps its own.</param>
+    public EvaSearch(BeamOptions options, DecodingContext context, bool maskedStart = false, HashSet<int>? bannedForAll = null)
     {
         this.options = options;
         this.context = context;
+        this.maskedStart = maskedStart;
+        this.bannedForAll = bannedForAll ?? [];
+        isOwner = bannedForAll is null;
         sample = options.Temperature > 0 && (options.TopK > 0 || options.TopP < 1 || options.MinP > 0);
         var chain = new EvaChain(new()
         {
@@ -33,7 +38,7 @@ internal sealed class EvaCompatSearch : ISearch
             MinTokens = options.MinTokens,
             Antonyms = options.Antonyms,
             LogProbabilities = true,
-        }, context.Tokens, context.Dialogue, bannedForAll);
+        }, context.Tokens, context.Dialogue, this.bannedForAll);
         // What the reference does not know stands around its chain and is off by default.
         IRowRule?[] rules =
         [
@@ -48,6 +53,18 @@ internal sealed class EvaCompatSearch : ISearch
             new([.. context.Emitted.ToArray().Select(id => new ChosenToken(id, 0, []))], 0, start));
     }
 
+    public IReadOnlyList<Hypothesis> Live => core.Live;
+
+    /// <summary>Complete hypotheses with their normalised scores, best first.</summary>
+    public IReadOnlyList<(double Rank, Hypothesis Hypothesis)> Pool => core.Pool;
+    public bool IsDone => core.IsDone;
+
+    /// <summary>Adds what these hypotheses ban to the set of all.</summary>
+    public void AddAntonyms(IEnumerable<Hypothesis> hypotheses)
+    {
+        foreach (var hypothesis in hypotheses) ((EvaChain)core.Live[0].Rules[0]).AddAntonyms(hypothesis.Ids);
+    }
+
     public void Step(Span<float> scores, SearchStep step)
     {
         step.Clear();
@@ -55,8 +72,11 @@ internal sealed class EvaCompatSearch : ISearch
         if (length >= options.MaxTokens) { step.IsDone = true; return; }
 
         var width = scores.Length / core.Live.Count;
-        bannedForAll.Clear();
-        foreach (var hypothesis in core.Live) ((EvaChain)hypothesis.Rules[0]).AddAntonyms(hypothesis.Ids);
+        if (isOwner)
+        {
+            bannedForAll.Clear();
+            AddAntonyms(core.Live);
+        }
         for (var beam = 0; beam < core.Live.Count; beam++) core.Live[beam].Rules.Apply(scores.Slice(beam * width, width), core.Live[beam].Ids);
 
         var records = new Dictionary<Candidate, ChosenToken>();
@@ -78,7 +98,7 @@ internal sealed class EvaCompatSearch : ISearch
     private List<Candidate> Rank(ReadOnlySpan<float> scores, int width, RandomStream.Draws draws)
     {
         // In the first step the one live hypothesis stands for B equal beams.
-        var copies = core.Live.Count == 1 && core.Live[0].Length == context.Emitted.Length ? options.NumBeams : 1;
+        var copies = !maskedStart && core.Live.Count == 1 && core.Live[0].Length == context.Emitted.Length ? options.NumBeams : 1;
         var rows = new List<float[]>();
         var max = float.NegativeInfinity;
         foreach (var hypothesis in core.Live)
