@@ -11,6 +11,7 @@ builder.Services.AddSingleton(AnsiConsole.Console);
 builder.Services.AddSingleton(new PluginCatalog(typeof(Program).Assembly));
 builder.Services.AddSingleton<DataCommands>();
 builder.Services.AddSingleton<TrainCommand>();
+builder.Services.AddSingleton<ModelCommands>();
 using var host = builder.Build();
 
 var root = new RootCommand("""
@@ -26,5 +27,7 @@ var root = new RootCommand("""
 {
     host.Services.GetRequiredService<DataCommands>().Create(),
     host.Services.GetRequiredService<TrainCommand>().Create(),
+    host.Services.GetRequiredService<ModelCommands>().Export(),
+    host.Services.GetRequiredService<ModelCommands>().Evaluate(),
 };
 return await root.Parse(args).InvokeAsync();

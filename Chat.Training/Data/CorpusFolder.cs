@@ -1,3 +1,5 @@
+using System.Text.Json.Nodes;
+
 namespace Chat.Training.Data;
 
 /// <summary>
@@ -12,6 +14,15 @@ public sealed class CorpusFolder(string data)
     /// <exception cref="FileNotFoundException">No such corpus; the message lists the known ones and says how to get more.</exception>
     public string Find(string name) => Candidates(name).FirstOrDefault(File.Exists) ?? throw new FileNotFoundException(
         $"No corpus '{name}'. Here are: {string.Join(", ", Known())}. Others come from 'data fetch Chat.Training/Recipes/corpora.json --data {data}'.");
+
+    /// <summary>The corpus's licence, from the data folder's record or, for those that come with the program, from theirs.</summary>
+    public string Licence(string name)
+    {
+        var record = Path.Combine(data, "data.json");
+        var fetched = File.Exists(Path.Combine(data, name + ".jsonl.gz")) && File.Exists(record)
+            ? (string?)JsonNode.Parse(File.ReadAllText(record))?["corpora"]?.AsArray().FirstOrDefault(c => (string?)c?["name"] == name)?["licence"] : null;
+        return fetched ?? (string?)JsonNode.Parse(File.ReadAllText(Path.Combine(Own, "licences.json")))?[name] ?? "unknown";
+    }
 
     /// <exception cref="FileNotFoundException">No such corpus.</exception>
     /// <exception cref="InvalidDataException">A line that is no document.</exception>

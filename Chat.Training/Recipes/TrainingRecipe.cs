@@ -1,3 +1,5 @@
+using System.Text.Json.Nodes;
+
 namespace Chat.Training.Recipes;
 
 /// <summary>How a model comes to be: a vocabulary, a shape, and stages that each teach from a mixture of corpora.</summary>
@@ -5,7 +7,8 @@ namespace Chat.Training.Recipes;
 /// <param name="Seed">All random choices follow from it.</param>
 /// <param name="HeldOut">Regular expression over scenes (<c>campaign/file#n</c>): documents that match are never trained on.</param>
 /// <param name="Validation">Dialogue corpora whose held-out part gives the validation loss, for example wesnoth-en and wesnoth-zh.</param>
-/// <param name="Start">Name of a run whose newest weights are taken instead of fresh ones; its vocabulary comes along.</param>
+/// <param name="Start">Name of a run whose newest weights are taken instead of fresh ones; its vocabulary must be this run's (<c>tokenizer.from</c>).</param>
+/// <param name="Card">What the model's card says that training does not know; needed by <c>export</c>.</param>
 public sealed record TrainingRecipe(
     string Name,
     ulong Seed,
@@ -14,7 +17,8 @@ public sealed record TrainingRecipe(
     string HeldOut,
     IReadOnlyList<string> Validation,
     IReadOnlyList<StageRecipe> Stages,
-    string? Start = null)
+    string? Start = null,
+    CardRecipe? Card = null)
 {
     /// <exception cref="RecipeException">A value out of its range; the message names it.</exception>
     public TrainingRecipe Checked()
@@ -34,6 +38,14 @@ public sealed record TrainingRecipe(
         if (!condition) throw new RecipeException($"Recipe: {message}.");
     }
 }
+
+/// <param name="Id">The served model's id.</param>
+/// <param name="Teacher">Id of the model it was distilled from.</param>
+/// <param name="Parent">Id of the model its weights came from.</param>
+/// <param name="Licence">Of the weights, with what is open about it.</param>
+/// <param name="Notes">What a reader must know before using it.</param>
+/// <param name="DefaultDecoding">Options used where nobody gives others.</param>
+public sealed record CardRecipe(string Id, string Licence, string Notes, JsonObject DefaultDecoding, string? Teacher = null, string? Parent = null);
 
 /// <param name="Vocabulary">Tokens, specials and bytes among them.</param>
 /// <param name="Corpora">Corpus to the number of characters that are counted, from documents spread evenly over it.</param>

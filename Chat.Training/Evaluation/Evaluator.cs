@@ -1,0 +1,86 @@
+using System.Text;
+using System.Text.Json.Nodes;
+using Chat.Domain.Generation;
+using Chat.Models.Architectures;
+using Chat.Training.Data;
+using Chat.Training.Methods;
+
+namespace Chat.Training.Evaluation;
+
+/// <summary>A prompt with the reply it got.</summary>
+public sealed record Reply(Prompt Prompt, string Text);
+
+/// <summary>What a model scores. Losses are token means in nats over the held-out dialogue.</summary>
+public sealed record Scores(
+    IReadOnlyDictionary<string, double> HeldOutLoss, IReadOnlyDictionary<string, double> CharacterF1, IReadOnlyDictionary<string, IReadOnlyList<double>> Distinct, IReadOnlyList<Reply> Replies)
+{
+    /// <summary>Replies in the language of their prompt.</summary>
+    public double LanguageAgreement => Replies.Count == 0 ? 0 : (double)Replies.Count(r => TextMetrics.IsIn(r.Text, r.Prompt.Language)) / Replies.Count;
+
+    /// <summary>Couplets answered by a line of the same length.</summary>
+    public double CoupletForm => Replies.Where(r => r.Prompt.Kind == "couplet").Select(r => TextMetrics.MatchesCouplet(r.Prompt.Text, r.Text) ? 1.0 : 0.0).DefaultIfEmpty(0).Average();
+
+    public JsonObject ToJson()
+    {
+        static JsonNode Round(double value) => JsonValue.Create(Math.Round(value, 4));
+        static JsonObject Table(IReadOnlyDictionary<string, double> values) => new(values.Select(v => KeyValuePair.Create(v.Key, (JsonNode?)Round(v.Value))));
+        return new JsonObject
+        {
+            ["heldOutLoss"] = Table(HeldOutLoss),
+            ["perplexity"] = new JsonObject(HeldOutLoss.Select(v => KeyValuePair.Create(v.Key, (JsonNode?)Round(Math.Exp(v.Value))))),
+            ["characterF1"] = Table(CharacterF1),
+            ["distinct1to4"] = new JsonObject(Distinct.Select(v => KeyValuePair.Create(v.Key, (JsonNode?)new JsonArray([.. v.Value.Select(Round)])))),
+            ["languageAgreement"] = Round(LanguageAgreement),
+            ["coupletForm"] = Round(CoupletForm),
+            ["prompts"] = Replies.Count,
+        };
+    }
+}
+
+/// <summary>Scores a model: losses on its weights, everything else on what it says through the same engine that serves it.</summary>
+/// <param name="seed">Replies are a function of it.</param>
+public sealed class Evaluator(IChatModels models, string model, int seed)
+{
+    private const int AtOnce = 8;
+
+    public async Task<Scores> ScoreAsync(EncoderDecoder weights, HeldOutSet heldOut, IReadOnlyList<(string Corpus, Document Document, int Turn)> references, IReadOnlyList<Prompt> prompts, CancellationToken cancel)
+    {
+        var losses = heldOut.Losses(weights);
+        var answers = await AllAsync(references, r => [.. r.Document.Turns.Take(r.Turn)], cancel);
+        var f1 = references.Zip(answers).GroupBy(p => p.First.Corpus)
+            .ToDictionary(g => g.Key, g => g.Average(p => TextMetrics.CharacterF1(p.Second, p.First.Document.Turns[p.First.Turn])), StringComparer.Ordinal);
+        var distinct = references.Zip(answers).GroupBy(p => p.First.Corpus)
+            .ToDictionary(g => g.Key, g => (IReadOnlyList<double>)[.. Enumerable.Range(1, 4).Select(n => TextMetrics.Distinct(g.Select(p => p.Second), n))], StringComparer.Ordinal);
+        var replies = await AllAsync(prompts, p => [p.Text], cancel);
+        return new Scores(losses, f1, distinct, [.. prompts.Zip(replies, (p, r) => new Reply(p, r))]);
+    }
+
+    /// <summary>Replies of held-out dialogue, evenly spread, as many a corpus.</summary>
+    public static IEnumerable<(string Corpus, Document Document, int Turn)> References(string corpus, IEnumerable<Document> heldOut, int count)
+    {
+        var all = heldOut.SelectMany(d => d.Replies().Select(turn => (corpus, d, turn))).ToArray();
+        return Enumerable.Range(0, Math.Min(count, all.Length)).Select(i => all[i * all.Length / Math.Min(count, all.Length)]);
+    }
+
+    private async Task<string[]> AllAsync<T>(IReadOnlyList<T> items, Func<T, IReadOnlyList<string>> turns, CancellationToken cancel)
+    {
+        var replies = new string[items.Count];
+        await Parallel.ForEachAsync(Enumerable.Range(0, items.Count), new ParallelOptions { MaxDegreeOfParallelism = AtOnce, CancellationToken = cancel },
+            async (i, token) => replies[i] = await ReplyAsync(turns(items[i]), i, token));
+        return replies;
+    }
+
+    private async Task<string> ReplyAsync(IReadOnlyList<string> turns, int number, CancellationToken cancel)
+    {
+        var request = new GenerationRequest
+        {
+            RequestId = $"evaluation-{number}",
+            Model = model,
+            Messages = [.. turns.Select((text, i) => new ChatMessage((turns.Count - i) % 2 == 1 ? ChatRole.User : ChatRole.Assistant, text))],
+            Decoding = new JsonObject { ["seed"] = seed + number },
+        };
+        var reply = new StringBuilder();
+        await foreach (var chunk in models.GenerateAsync(request, cancel)) reply.Append(chunk.Text);
+        return reply.ToString();
+    }
+}

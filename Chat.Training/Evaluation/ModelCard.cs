@@ -1,0 +1,61 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Chat.Models.Architectures;
+using Chat.Models.Checkpoints;
+using Chat.Training.Data;
+using Chat.Training.Methods;
+using Chat.Training.Recipes;
+
+namespace Chat.Training.Evaluation;
+
+/// <summary>Writes <c>chat-model.json</c>: where a model comes from and what it can do.</summary>
+public static class ModelCard
+{
+    private static readonly JsonSerializerOptions Json = new() { WriteIndented = true, IndentSize = 2, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <param name="trained">The run and those its weights came from, first one first.</param>
+    public static JsonObject Describe(
+        CardRecipe card, TrainingRecipe recipe, EncoderDecoderConfig config, IReadOnlyList<(TrainingRecipe Recipe, RunState State)> trained, CorpusFolder corpora,
+        string commit, DateTimeOffset created, long bytes) => new()
+        {
+            ["id"] = card.Id,
+            ["createdAt"] = created.ToString("yyyy-MM-ddTHH:mm:ssZ", System.Globalization.CultureInfo.InvariantCulture),
+            ["parent"] = card.Parent,
+            ["teacher"] = card.Teacher,
+            ["licence"] = card.Licence,
+            ["notes"] = card.Notes,
+            ["parameters"] = EncoderDecoder.ParameterCount(config),
+            ["weights"] = new JsonObject { ["type"] = "BF16", ["bytes"] = bytes, ["quantisation"] = null, ["draftOf"] = null },
+            ["seed"] = recipe.Seed,
+            ["commit"] = commit,
+            ["training"] = new JsonArray([.. trained.Select(run => (JsonNode)new JsonObject
+            {
+                ["recipe"] = run.Recipe.Name,
+                ["recipeSha256"] = run.State.RecipeHash,
+                ["steps"] = run.State.TotalSteps,
+                ["tokens"] = run.State.Tokens,
+                ["seconds"] = Math.Round(run.State.Seconds),
+                ["wholeRecipe"] = run.State.Stage is null,
+            })]),
+            ["data"] = new JsonArray([.. trained.SelectMany(run => run.Recipe.Stages).SelectMany(stage => stage.Mixture).Select(m => m.Corpus).Distinct().Order(StringComparer.Ordinal)
+                .Select(name => (JsonNode)new JsonObject { ["corpus"] = name, ["licence"] = corpora.Licence(name), ["sha256"] = RecipeFile.Hash(corpora.Find(name)) })]),
+            ["heldOut"] = recipe.HeldOut,
+            ["defaultDecoding"] = card.DefaultDecoding.DeepClone(),
+        };
+
+    /// <summary>Puts scores into the card of a folder; the content hash does not cover the card.</summary>
+    public static void AddScores(string folder, JsonObject scores)
+    {
+        var card = ModelFolder.Open(folder).Card;
+        card["scores"] = scores;
+        Write(folder, card);
+    }
+
+    public static void Write(string folder, JsonObject card)
+    {
+        var path = Path.Combine(folder, ModelFolder.CardFileName);
+        File.WriteAllText(path + ".part", card.ToJsonString(Json) + "\n");
+        File.Move(path + ".part", path, overwrite: true);
+    }
+}

@@ -1,0 +1,64 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Chat.Models.Architectures;
+using Chat.Models.Checkpoints;
+using Chat.Training.Data;
+using Chat.Training.Methods;
+using Chat.Training.Recipes;
+using Chat.Training.Tokenization;
+using TorchSharp;
+
+namespace Chat.Training.Evaluation;
+
+/// <summary>Makes a model folder, the form that serving reads, of a run's newest checkpoint.</summary>
+public sealed class ModelExport(string runs, CorpusFolder corpora, TimeProvider time)
+{
+    /// <param name="folder">Must not hold files: a model folder never changes.</param>
+    /// <param name="recipes">Recipe of the run, and of each run its weights came from, by name.</param>
+    /// <exception cref="RecipeException">No card in the recipe, or a run without a checkpoint.</exception>
+    public void Write(TrainingRecipe recipe, string folder, Func<string, TrainingRecipe> recipes, string commit)
+    {
+        var card = recipe.Card ?? throw new RecipeException($"recipe '{recipe.Name}' has no card.");
+        if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any()) throw new RecipeException($"folder {folder} is not empty, and a model folder never changes.");
+        var trained = Chain(recipe, recipes).Reverse().ToArray();
+        var run = new RunFolder(Path.Combine(runs, recipe.Name));
+
+        var vocabulary = File.ReadAllText(run.Tokenizer);
+        var config = TrainingRun.Shape(recipe.Model, TokenizerFile.Read(vocabulary).Merges.Count + 256 + TokenizerFile.Specials.Count, dropout: 0);
+        Directory.CreateDirectory(folder);
+        using (var model = new EncoderDecoder(config, recipe.Seed, dtype: torch.ScalarType.BFloat16))
+        using (var weights = new MasterAdamW(model.named_parameters(), 0))
+        {
+            run.LoadTensors(weights, weightsOnly: true);
+            EvaWeights.Save(model, Path.Combine(folder, Checkpoint.SingleFile), dtype: torch.ScalarType.BFloat16);
+        }
+        File.WriteAllText(Path.Combine(folder, ModelFolder.ConfigFileName), config.ToJson());
+        File.WriteAllText(Path.Combine(folder, "tokenizer.json"), vocabulary);
+        File.WriteAllText(Path.Combine(folder, "generation_config.json"), GenerationConfig(card, config));
+        var bytes = new FileInfo(Path.Combine(folder, Checkpoint.SingleFile)).Length;
+        ModelCard.Write(folder, ModelCard.Describe(card, recipe, config, trained, corpora, commit, time.GetUtcNow(), bytes));
+    }
+
+    private IEnumerable<(TrainingRecipe, RunState)> Chain(TrainingRecipe recipe, Func<string, TrainingRecipe> recipes)
+    {
+        for (var each = recipe; each is not null; each = each.Start is { } start ? recipes(start) : null)
+        {
+            yield return (each, new RunFolder(Path.Combine(runs, each.Name)).LoadState() ?? throw new RecipeException($"run '{each.Name}' has no checkpoint; train it first."));
+        }
+    }
+
+    /// <summary>The default decoding as far as Hugging Face's file has keys for it.</summary>
+    private static string GenerationConfig(CardRecipe card, EncoderDecoderConfig config)
+    {
+        var decoding = card.DefaultDecoding;
+        var file = new JsonObject
+        {
+            ["bos_token_id"] = config.Start, ["decoder_start_token_id"] = config.Start, ["eos_token_id"] = config.Separator, ["pad_token_id"] = config.Pad,
+            ["max_new_tokens"] = config.MaxReply,
+        };
+        if ((string?)decoding["strategy"] == "sample") file["do_sample"] = true;
+        foreach (var (ours, theirs) in new[] { ("temperature", "temperature"), ("topP", "top_p"), ("topK", "top_k"), ("repetitionPenalty", "repetition_penalty"), ("numBeams", "num_beams") })
+            if (decoding[ours] is { } value) file[theirs] = value.DeepClone();
+        return file.ToJsonString(new JsonSerializerOptions { WriteIndented = true, IndentSize = 2 }) + "\n";
+    }
+}
