@@ -66,7 +66,7 @@ public sealed class MasterAdamW : IDisposable
     public void Publish()
     {
         using var gradients = no_grad();
-        foreach (var slot in slots) slot.Weight.copy_(slot.Master).Dispose();
+        foreach (var slot in slots) slot.Weight.copy_(slot.Master);          // returns the weight itself: not to be disposed of
     }
 
     public void Dispose()

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Chat.Models.Checkpoints;
 using Chat.Training.Recipes;
 using static TorchSharp.torch;
@@ -21,6 +22,7 @@ public sealed record RunState(
 public sealed class RunFolder
 {
     private const int KeptCheckpoints = 2;
+    private static readonly JsonSerializerOptions Json = new(RecipeFile.Json) { DefaultIgnoreCondition = JsonIgnoreCondition.Never };
     private const string StateFile = "state.json", TensorFile = "state.safetensors";
 
     public RunFolder(string path)
@@ -45,7 +47,7 @@ public sealed class RunFolder
         if (Directory.Exists(final)) Directory.Delete(final, recursive: true);
         var part = Directory.CreateDirectory(final + ".part").FullName;
         SafetensorsWriter.Write(Path.Combine(part, TensorFile), optimiser.State.Select(s => (s.Name, s.Value)));
-        File.WriteAllText(Path.Combine(part, StateFile), JsonSerializer.Serialize(state, RecipeFile.Json));
+        File.WriteAllText(Path.Combine(part, StateFile), JsonSerializer.Serialize(state, Json));
         Directory.Move(part, final);
         foreach (var old in Directory.EnumerateDirectories(Checkpoints).OrderDescending(StringComparer.Ordinal).Skip(KeptCheckpoints).ToArray())
             Directory.Delete(old, recursive: true);
@@ -53,7 +55,7 @@ public sealed class RunFolder
 
     /// <exception cref="InvalidDataException">The checkpoint's state is no such state.</exception>
     public RunState? LoadState() => Newest is { } folder
-        ? JsonSerializer.Deserialize<RunState>(File.ReadAllText(Path.Combine(folder, StateFile)), RecipeFile.Json) ?? throw new InvalidDataException($"{folder}/{StateFile} is empty.")
+        ? JsonSerializer.Deserialize<RunState>(File.ReadAllText(Path.Combine(folder, StateFile)), Json) ?? throw new InvalidDataException($"{folder}/{StateFile} is empty.")
         : null;
 
     /// <summary>Reads the newest checkpoint's tensors into the optimiser, whose weights follow.</summary>

@@ -1,0 +1,106 @@
+using System.Text.Json.Nodes;
+using Chat.Domain.Plugins;
+using Chat.Training.Data;
+using Chat.Training.Methods;
+using Chat.Training.Recipes;
+
+namespace Chat.Tests.Training;
+
+[Collection(nameof(SerialTorch))]
+public sealed class ResumeTests : IDisposable
+{
+    private readonly string root = Directory.CreateTempSubdirectory("resume-").FullName;
+
+    public void Dispose() => Directory.Delete(root, recursive: true);
+
+    private static TrainingRecipe Recipe(string name) => new(name, 5, new TokenizerRecipe(300, new Dictionary<string, long> { ["small-talk-en"] = 20_000 }),
+        new ModelRecipe(32, 64, 2, 1, 1, HeadWidth: 16), "^Liberty/", ["wesnoth-en"],
+        [Stage("first"), Stage("second") with { Steps = 4, Method = "sample-mean" }]);
+
+    private static StageRecipe Stage(string name) => new(name, "token-mean", 9, 600, 0.003, [new MixtureRecipe("small-talk-en", "dialogue", 1)], 40, 24, Warmup: 3, Dropout: 0.1, ValidateEvery: 6, SaveEvery: 3);
+
+    [Theory]
+    [InlineData(2), InlineData(4), InlineData(5), InlineData(7), InlineData(10)]
+    public void A_run_killed_at_any_step_goes_on_bit_for_bit(int killedAfter)
+    {
+        var whole = Journal("whole");
+        Assert.Throws<KilledException>(() => Follow("killed", update => { if (update.Validation is null && update.Stage.Name == (killedAfter <= 9 ? "first" : "second") && update.Step == (killedAfter <= 9 ? killedAfter : killedAfter - 9)) throw new KilledException(); }));
+
+        Follow("killed", null);
+
+        Assert.Equal(whole, Lines("killed"));
+    }
+
+    [Fact]
+    public void A_run_that_is_stopped_keeps_every_step()
+    {
+        var whole = Journal("whole");
+        using var stop = new CancellationTokenSource();
+        var stopped = Follow("stopped", update => { if (update.Step == 5) stop.Cancel(); }, stop: stop.Token);
+        Assert.Equal(("first", 5), (stopped.Stage, stopped.Step));
+
+        Follow("stopped", null);
+
+        Assert.Equal(whole, Lines("stopped"));
+    }
+
+    [Fact]
+    public void A_finished_run_does_nothing_more()
+    {
+        Follow("done", null);
+        var lines = Lines("done");
+
+        var state = Follow("done", _ => throw new KilledException());
+
+        Assert.Null(state.Stage);
+        Assert.Equal(13, state.TotalSteps);
+        Assert.Equal(lines, Lines("done"));
+    }
+
+    [Fact]
+    public void A_run_refuses_another_version_of_its_recipe()
+    {
+        Follow("changed", null);
+
+        var error = Assert.Throws<RecipeException>(() => Follow("changed", null, hash: "another"));
+
+        Assert.Contains("another version", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_run_that_starts_from_another_takes_its_weights_and_its_vocabulary()
+    {
+        Follow("first-run", null);
+        var next = Recipe("next-run") with { Start = "first-run", Tokenizer = new TokenizerRecipe(From: "first-run"), Stages = [Stage("only") with { Steps = 1, LearningRate = 1e-9, Dropout = 0 }] };
+
+        new TrainingRun(next, "hash", root, Corpora, Plugins, TimeProvider.System).Follow(null, null, default);
+
+        Assert.Equal(File.ReadAllText(Path.Combine(root, "first-run", "tokenizer.json")), File.ReadAllText(Path.Combine(root, "next-run", "tokenizer.json")));
+        var (before, after) = (Validation("first-run"), Validation("next-run"));
+        Assert.Equal(before, after, 0.001);
+    }
+
+    private double Validation(string run) => (double)JsonNode.Parse(Lines(run).Last(l => l.Contains("validation", StringComparison.Ordinal)))!["validation"]!["wesnoth-en"]!;
+
+    private static CorpusFolder Corpora => new("no data folder: the corpora that come with the program do");
+    private static PluginCatalog Plugins => new(typeof(TrainingRun).Assembly);
+
+    private RunState Follow(string name, Action<TrainingProgress>? report, string hash = "hash", CancellationToken stop = default) =>
+        new TrainingRun(Recipe(name).Checked(), hash, root, Corpora, Plugins, TimeProvider.System).Follow(null, report, stop);
+
+    private string[] Journal(string name)
+    {
+        Follow(name, null);
+        return Lines(name);
+    }
+
+    /// <summary>The journal without what depends on the clock.</summary>
+    private string[] Lines(string name) => [.. File.ReadAllLines(Path.Combine(root, name, "journal.jsonl")).Select(line =>
+    {
+        var entry = JsonNode.Parse(line)!.AsObject();
+        entry.Remove("tokensPerSecond");
+        return entry.ToJsonString();
+    })];
+
+    private sealed class KilledException : Exception;
+}
