@@ -40,7 +40,7 @@ export const exportAddress = (id) => `${conversation(id)}/export`;
 /** @returns {Promise<{data: {id: string}[]}>} */
 export const listModels = () => request('v1/models');
 
-/** @returns {Promise<any>} every plugin that is loaded */
+/** @returns {Promise<{kind: string, name: string, summary: string}[]>} every plugin that is loaded */
 export const listPlugins = () => request('api/plugins');
 
 /** @returns {Promise<any>} */

@@ -50,7 +50,7 @@ function draw() {
 /** @param {string} text */
 function send(text) {
   if (current.running) return;
-  notice.clear();
+  notice.dismiss();
   thread.toLatest();
   void replies.send(current, text, settings.options);
   composer.focus();
@@ -89,7 +89,7 @@ async function attempt(act) {
 async function open(id) {
   current = id === null ? new Conversation(null) : opened.get(id) ?? new Conversation(id);
   if (id !== null) opened.set(id, current);
-  notice.clear();
+  notice.dismiss();
   composer.open(id);
   sidebar.select(id);
   thread.toLatest();
@@ -203,6 +203,10 @@ addEventListener('keydown', (event) => {
   }
 });
 
+byId('skip').addEventListener('click', (/** @type {Event} */ event) => {
+  event.preventDefault(); // the address names the conversation
+  composer.focus();
+});
 byId('new').addEventListener('click', () => {
   sidebar.toggle(false);
   if (location.hash) location.hash = ''; else void open(null);

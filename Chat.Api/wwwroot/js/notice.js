@@ -14,12 +14,20 @@ export class Notice {
 
   /** @param {string} sentence */
   show(sentence) {
-    this.#put('problem', element('span', {}, sentence), iconButton('close', t('close'), () => this.clear()));
+    this.#put('problem', element('span', {}, sentence), iconButton('close', t('close'), () => this.dismiss()));
   }
 
-  clear() {
+  /** Takes a problem away; that there is no connection stays said. */
+  dismiss() {
+    if (this.#line.dataset.kind !== 'problem') return;
+    this.#clear();
+    this.#showConnection();
+  }
+
+  #clear() {
     clearTimeout(this.#timer);
     this.#line.hidden = true;
+    this.#line.dataset.kind = '';
     this.#line.replaceChildren();
   }
 
@@ -34,8 +42,8 @@ export class Notice {
         this.#timer = setTimeout(count, 1000);
       };
       count();
-    } else if (this.#line.dataset.kind === 'offline' && !this.#line.hidden) {
-      if (state === 'online') this.clear();
+    } else if (this.#line.dataset.kind === 'offline') {
+      if (state === 'online') this.#clear();
       else { clearTimeout(this.#timer); this.#line.querySelector('span').textContent = t('connecting'); }
     }
   }

@@ -15,7 +15,7 @@ export class Settings {
   #strategies = [];
 
   constructor() {
-    byId('tune').addEventListener('click', () => this.#open());
+    byId('tune').addEventListener('click', () => void this.#open());
     byId('set-reset').addEventListener('click', () => this.#reset());
     this.#strategy.addEventListener('change', () => this.#describe());
     this.#dialog.addEventListener('click', (/** @type {Event} */ event) => { if (event.target === this.#dialog) this.#dialog.close(); });
@@ -26,9 +26,7 @@ export class Settings {
   }
 
   async load() {
-    const [models, plugins] = await Promise.allSettled([listModels(), listPlugins()]);
-    if (models.status === 'fulfilled') this.#models = models.value.data;
-    if (plugins.status === 'fulfilled') this.#strategies = plugins.value.filter((/** @type {any} */ plugin) => plugin.kind === 'decoding');
+    this.#models = await listModels().then((list) => list.data, () => []);
     this.#fill();
   }
 
@@ -45,8 +43,13 @@ export class Settings {
     return numbers.map((name) => byId(`set-${name}`));
   }
 
-  #open() {
+  /** The long list of plugins is fetched by those who look at it. */
+  async #open() {
     this.#dialog.showModal();
+    if (this.#models.length === 0) await this.load();
+    if (this.#strategies.length > 0) return;
+    this.#strategies = await listPlugins().then((plugins) => plugins.filter((plugin) => plugin.kind === 'decoding'), () => []);
+    this.#fill();
   }
 
   #reset() {

@@ -17,10 +17,10 @@ public sealed class HubClientTests(Browser browser)
         server.Say("good evening", "Good evening.");
         server.Say("tell me", Tale);
         server.Say("never end", Tale);
-        server.HoldAt("tell me", 10);
+        var hold = server.HoldAt("tell me", 10);
         server.HoldAt("never end", 6);
 
-        var seen = await NodeScript.RunAsync("hub.mjs", server.Address, protocol);
+        var seen = await NodeScript.RunAsync("hub.mjs", [server.Address, protocol], line => { if (line == "attached") hold.LetGo(); });
 
         Assert.Equal(["conversationId", "createdAt", "title"], seen.GetProperty("started").EnumerateObject().Select(p => p.Name).Order());
         AssertReply(seen.GetProperty("sent"), "Good morning to you.", "stop");

@@ -3,35 +3,41 @@ using System.Text.Json;
 
 namespace Chat.IntegrationTests.Node;
 
-/// <summary>Runs a script of this folder under Node and reads the one JSON object that it prints.</summary>
+/// <summary>Runs a script of this folder under Node and reads the JSON object that its last line is.</summary>
 internal static class NodeScript
 {
     private static readonly string Folder = Path.Combine(RepositoryRoot(), "tests", "Chat.IntegrationTests", "Node");
 
-    public static async Task<JsonElement> RunAsync(string script, params string[] arguments)
+    /// <param name="heard">Told of each line as the script writes it.</param>
+    public static async Task<JsonElement> RunAsync(string script, string[] arguments, Action<string>? heard = null)
     {
-        var output = await RunToolAsync("node", [script, .. arguments]);
-        using var document = JsonDocument.Parse(output);
+        var lines = await RunToolAsync([script, .. arguments], heard);
+        using var document = JsonDocument.Parse(lines[^1]);
         return document.RootElement.Clone();
     }
 
-    /// <summary>Fails with what the program wrote when it does not end well within a minute and a half.</summary>
-    public static async Task<string> RunToolAsync(string program, params string[] arguments)
+    /// <summary>The lines that Node wrote; fails with them when it does not end well within a minute and a half.</summary>
+    public static async Task<IReadOnlyList<string>> RunToolAsync(string[] arguments, Action<string>? heard = null)
     {
         using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(90));
-        using var process = Process.Start(new ProcessStartInfo(program, arguments) { WorkingDirectory = Folder, RedirectStandardOutput = true, RedirectStandardError = true })!;
+        using var process = Process.Start(new ProcessStartInfo("node", arguments) { WorkingDirectory = Folder, RedirectStandardOutput = true, RedirectStandardError = true })!;
         try
         {
-            var output = process.StandardOutput.ReadToEndAsync(deadline.Token);
             var errors = process.StandardError.ReadToEndAsync(deadline.Token);
+            var lines = new List<string>();
+            while (await process.StandardOutput.ReadLineAsync(deadline.Token) is { } line)
+            {
+                lines.Add(line);
+                heard?.Invoke(line);
+            }
             await process.WaitForExitAsync(deadline.Token);
-            Assert.True(process.ExitCode == 0, $"{program} {string.Join(' ', arguments)} ended with {process.ExitCode}: {await errors} {await output}");
-            return await output;
+            Assert.True(process.ExitCode == 0, $"node {string.Join(' ', arguments)} ended with {process.ExitCode}: {await errors} {string.Join('\n', lines)}");
+            return lines;
         }
         catch (OperationCanceledException)
         {
             process.Kill(entireProcessTree: true);
-            throw new TimeoutException($"{program} {string.Join(' ', arguments)} did not end within 90 s.");
+            throw new TimeoutException($"node {string.Join(' ', arguments)} did not end within 90 s.");
         }
     }
 

@@ -7,11 +7,13 @@ public sealed class Browser : IAsyncLifetime
 {
     private IPlaywright? playwright;
     private IBrowser? chromium;
+    private PageServer? server;
 
-    public PageServer Server { get; } = new();
+    public PageServer Server => server!;
 
     public async ValueTask InitializeAsync()
     {
+        server = await PageServer.StartAsync(("Limits:Enabled", "false"));
         playwright = await Playwright.CreateAsync();
         chromium = await playwright.Chromium.LaunchAsync(new()
         {
@@ -27,7 +29,7 @@ public sealed class Browser : IAsyncLifetime
     {
         if (chromium is not null) await chromium.DisposeAsync();
         playwright?.Dispose();
-        await Server.DisposeAsync();
+        if (server is not null) await server.DisposeAsync();
     }
 }
 

@@ -1,69 +1,49 @@
 using System.Collections.Concurrent;
-using Chat.Domain.Generation;
-using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Hosting;
-using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.Mvc.Testing;
-using Microsoft.AspNetCore.TestHost;
-using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.DependencyInjection.Extensions;
-using Microsoft.Extensions.Logging;
+using Chat.IntegrationTests.Conversations;
 
 namespace Chat.IntegrationTests.Page;
 
 /// <summary>
-/// The product on a real Kestrel, with a model that answers each message with the words that a test has set for it. Every visit is another user,
-/// so tests share one server.
+/// The product over a model that answers each message with the words that a test has set for it. Every visit is another user, so tests share
+/// one server.
 /// </summary>
-public class PageServer : WebApplicationFactory<Program>
+public sealed class PageServer : IAsyncDisposable
 {
-    private readonly string data = Directory.CreateTempSubdirectory("chat-page-").FullName;
+    /// <summary>A safety rule refuses texts with this word.</summary>
+    public const string ForbiddenWord = "xyzzy";
+
+    private readonly ChatServer server;
     private readonly ConcurrentDictionary<string, ConcurrentQueue<string>> replies = new();
     private readonly ConcurrentDictionary<string, Hold> holds = new();
 
-    public PageServer()
+    private PageServer(ChatServer server)
     {
-        Models.Script = request => replies.TryGetValue(request.Messages[^1].Text, out var queue)
+        this.server = server;
+        server.Models.Script = request => replies.TryGetValue(request.Messages[^1].Text, out var queue)
             ? queue.Count > 1 && queue.TryDequeue(out var next) ? next : queue.First()
             : "I hear you.";
-        Models.BeforeToken = (request, token, cancellation) =>
+        server.Models.BeforeToken = (request, token, cancellation) =>
             holds.TryGetValue(request.Messages[^1].Text, out var hold) ? hold.WaitAsync(token, cancellation) : Task.CompletedTask;
-        UseKestrel(0);
-        StartServer();
-        Address = ClientOptions.BaseAddress.ToString().TrimEnd('/');
     }
 
-    public FakeChatModels Models { get; } = new();
+    public FakeChatModels Models => server.Models;
 
-    public string Address { get; }
+    public string Address => server.Address.ToString().TrimEnd('/');
 
-    /// <summary>Settings beside the defaults of a development server.</summary>
-    protected virtual IEnumerable<(string Key, string Value)> Settings => [("Limits:Enabled", "false")];
+    public static async Task<PageServer> StartAsync(params (string Key, string Value)[] settings) =>
+        new(await ChatServer.StartAsync(Store.Garnet, settings: [("Safety:Words:0", ForbiddenWord), .. settings]));
 
     /// <summary>The replies to a message, one after the other; the last one again and again.</summary>
     public void Say(string to, params IEnumerable<string> words) => replies[to] = new(words);
 
-    /// <summary>Keeps the reply to a message from getting past a token until it is let go.</summary>
+    /// <summary>Keeps the reply to a message from getting past a token until it is let go, or fails.</summary>
     public Hold HoldAt(string to, int token) => holds[to] = new(token);
 
-    protected override void ConfigureWebHost(IWebHostBuilder builder)
+    public async ValueTask DisposeAsync()
     {
-        builder.UseEnvironment("Development").UseSetting("Data:Folder", data);
-        foreach (var (key, value) in Settings) builder.UseSetting(key, value);
-        builder.ConfigureLogging(logging => logging.ClearProviders());
-        builder.ConfigureTestServices(services =>
-        {
-            services.RemoveAll<IChatModels>();
-            services.AddSingleton<IChatModels>(Models);
-            services.AddSingleton<IStartupFilter>(new LetGo(this));
-        });
-    }
-
-    protected override void Dispose(bool disposing)
-    {
-        base.Dispose(disposing);
-        if (disposing) Directory.Delete(data, recursive: true);
-        GC.SuppressFinalize(this);
+        var errors = server.Log.Errors;
+        await server.DisposeAsync();
+        Assert.Empty(errors);
     }
 
     public sealed class Hold(int token)
@@ -72,20 +52,8 @@ public class PageServer : WebApplicationFactory<Program>
 
         public void LetGo() => released.TrySetResult();
 
-        internal Task WaitAsync(int at, CancellationToken cancellation) => at < token ? Task.CompletedTask : released.Task.WaitAsync(cancellation);
-    }
+        public void Fail(Exception error) => released.TrySetException(error);
 
-    /// <summary>A route for clients in other processes: lets a held reply go.</summary>
-    private sealed class LetGo(PageServer server) : IStartupFilter
-    {
-        public Action<IApplicationBuilder> Configure(Action<IApplicationBuilder> next) => app =>
-        {
-            app.Map("/let-go", branch => branch.Run(context =>
-            {
-                server.holds[context.Request.Query["to"]!].LetGo();
-                return Task.CompletedTask;
-            }));
-            next(app);
-        };
+        internal Task WaitAsync(int at, CancellationToken cancellation) => at < token ? Task.CompletedTask : released.Task.WaitAsync(cancellation);
     }
 }

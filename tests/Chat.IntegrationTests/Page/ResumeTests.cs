@@ -57,6 +57,7 @@ public sealed class ResumeTests(Browser browser)
         await Expect(visit.Page.Locator("#notice")).ToContainTextAsync("No connection. Trying again in");
         await visit.SendAsync("Anyone there?");
         await Expect(visit.Page.Locator("[data-role=assistant] .state")).ToContainTextAsync("Will be sent as soon as the connection is back.");
+        await Expect(visit.Page.Locator("#notice")).ToContainTextAsync("No connection. Trying again in");
         await visit.ScreenshotAsync("offline-en-light");
         await visit.AssertAccessibleAsync();
         isUp = true;
