@@ -18,8 +18,8 @@ internal sealed class ChatHub(IMediator mediator) : Hub
     public Task<ConversationInfo> StartConversation(ReplyOptions? options) =>
         mediator.Send(new StartConversation(options) { Caller = Caller });
 
-    public Task<IAsyncEnumerable<ChatEvent>> Send(SendMessage message, CancellationToken cancellation) =>
-        mediator.Send(message with { Caller = Caller }, cancellation);
+    public Task<IAsyncEnumerable<ChatEvent>> Send(SendMessage? message, CancellationToken cancellation) =>
+        mediator.Send((message ?? throw ChatException.Invalid("'message' is missing.")) with { Caller = Caller }, cancellation);
 
     public Task<IAsyncEnumerable<ChatEvent>> Attach(string? conversationId, string? replyId, long afterSequence, CancellationToken cancellation) =>
         mediator.Send(new AttachReply(conversationId, replyId, afterSequence) { Caller = Caller }, cancellation);

@@ -4,12 +4,12 @@ using System.Text.Json.Serialization;
 namespace Chat.Api.OpenAi;
 
 /// <summary>An answer in one piece.</summary>
-public sealed record Completion(string Id, long Created, string Model, string SystemFingerprint, IReadOnlyList<Choice> Choices, CompletionUsage Usage)
+public sealed record Completion(string Id, long Created, string Model, [property: JsonPropertyName("system_fingerprint")] string SystemFingerprint, IReadOnlyList<Choice> Choices, CompletionUsage Usage)
 {
     public string Object => "chat.completion";
 }
 
-public sealed record Choice(int Index, AssistantMessage Message, Logprobs? Logprobs, string FinishReason);
+public sealed record Choice(int Index, AssistantMessage Message, Logprobs? Logprobs, [property: JsonPropertyName("finish_reason")] string FinishReason);
 
 public sealed record AssistantMessage(string? Content, string? Refusal)
 {
@@ -17,7 +17,7 @@ public sealed record AssistantMessage(string? Content, string? Refusal)
 }
 
 /// <summary>One event of a streamed answer.</summary>
-public sealed record CompletionChunk(string Id, long Created, string Model, string SystemFingerprint, IReadOnlyList<ChunkChoice> Choices)
+public sealed record CompletionChunk(string Id, long Created, string Model, [property: JsonPropertyName("system_fingerprint")] string SystemFingerprint, IReadOnlyList<ChunkChoice> Choices)
 {
     public string Object => "chat.completion.chunk";
 
@@ -26,7 +26,7 @@ public sealed record CompletionChunk(string Id, long Created, string Model, stri
     public JsonElement? Usage { get; init; }
 }
 
-public sealed record ChunkChoice(int Index, Delta Delta, Logprobs? Logprobs, string? FinishReason);
+public sealed record ChunkChoice(int Index, Delta Delta, Logprobs? Logprobs, [property: JsonPropertyName("finish_reason")] string? FinishReason);
 
 public sealed record Delta
 {
@@ -35,8 +35,9 @@ public sealed record Delta
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public string? Refusal { get; init; }
 }
 
-public sealed record CompletionUsage(int PromptTokens, int CompletionTokens)
+public sealed record CompletionUsage([property: JsonPropertyName("prompt_tokens")] int PromptTokens, [property: JsonPropertyName("completion_tokens")] int CompletionTokens)
 {
+    [JsonPropertyName("total_tokens")]
     public int TotalTokens => PromptTokens + CompletionTokens;
 }
 
@@ -48,7 +49,7 @@ public sealed record Logprobs(IReadOnlyList<TokenEntry> Content)
 /// <summary>A token's share of the content. All entries' bytes put together are the content, also where the safety gate changed it.</summary>
 public record TokenChoice(string Token, double Logprob, int[] Bytes);
 
-public sealed record TokenEntry(string Token, double Logprob, int[] Bytes, IReadOnlyList<TokenChoice> TopLogprobs) : TokenChoice(Token, Logprob, Bytes);
+public sealed record TokenEntry(string Token, double Logprob, int[] Bytes, [property: JsonPropertyName("top_logprobs")] IReadOnlyList<TokenChoice> TopLogprobs) : TokenChoice(Token, Logprob, Bytes);
 
 public sealed record ModelList(IReadOnlyList<ModelEntry> Data)
 {
@@ -58,5 +59,6 @@ public sealed record ModelList(IReadOnlyList<ModelEntry> Data)
 public sealed record ModelEntry(string Id, long Created)
 {
     public string Object => "model";
+    [JsonPropertyName("owned_by")]
     public string OwnedBy => "chat";
 }

@@ -56,10 +56,11 @@ internal sealed class CompletionChoices(IChatModels models, SafetyPolicy safety,
     {
         var gate = safety.OpenGate($"{request.RequestId}#{index}");
         var logprobs = request.TopLogprobs is null ? null : new LogprobWriter(safety);
-        var emitted = 0;
+        int fed = 0, emitted = 0;
         var choice = request with { RequestId = $"{request.RequestId}-{index}", Index = index };
         await foreach (var chunk in models.GenerateAsync(choice, cancellation))
         {
+            fed = chunk.PromptTokens ?? fed;
             emitted += chunk.Tokens.Count;
             logprobs?.Add(chunk.Tokens);
 
@@ -76,7 +77,7 @@ internal sealed class CompletionChoices(IChatModels models, SafetyPolicy safety,
             var end = (refusal, chunk.End) switch
             {
                 (not null, { } ended) => new("content_filter", ended.PromptTokens, ended.CompletionTokens),
-                (not null, null) => new("content_filter", 0, emitted),
+                (not null, null) => new("content_filter", fed, emitted),
                 (null, { } ended) => new ChoiceEnd(ended.Reason == FinishReason.Length ? "length" : "stop", ended.PromptTokens, ended.CompletionTokens),
                 _ => null,
             };

@@ -4,18 +4,14 @@ using Chat.Domain.Generation;
 
 namespace Chat.Api.OpenAi;
 
-/// <summary>An error as OpenAI's clients read it: <c>{error: {message, type, param, code}}</c>.</summary>
+/// <summary>A request under /v1 that is not answered; its body is an <see cref="OpenAiError"/>.</summary>
 public sealed class OpenAiException(int status, string code, string message, string? param = null) : Exception(message)
 {
     public int Status { get; } = status;
     public TimeSpan? RetryAfter { get; init; }
 
     /// <summary>The body; also sent as an event when a stream has already begun.</summary>
-    public Body Content { get; } = new(new(message, TypeOf(status), param, code));
-
-    public sealed record Body(Detail Error);
-
-    public sealed record Detail(string Message, string Type, string? Param, string Code);
+    public OpenAiError Content { get; } = new(new(message, TypeOf(status), param, code));
 
     public static OpenAiException Invalid(string param, string message, string code = "invalid_value") => new(StatusCodes.Status400BadRequest, code, message, param);
 
@@ -70,3 +66,8 @@ public sealed class OpenAiException(int status, string code, string message, str
         _ => "invalid_request_error",
     };
 }
+
+/// <summary>The body of every failed answer under /v1.</summary>
+public sealed record OpenAiError(OpenAiErrorDetail Error);
+
+public sealed record OpenAiErrorDetail(string Message, string Type, string? Param, string Code);

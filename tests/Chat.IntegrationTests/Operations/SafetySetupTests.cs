@@ -39,15 +39,15 @@ public sealed class SafetySetupTests
         var lines = new Lines();
         var policy = Policy(lines, ("Safety:Words:0", "secretword"));
 
-        policy.Check("my secretword and a.person@example.com", "message-1");
+        policy.Check("to a.person@example.com, my secretword", "message-1");
         var gate = policy.OpenGate("reply-1");
         gate.Push("the secretword again");
         gate.Complete();
 
         var above = lines.All.Where(l => l.Level > LogLevel.Trace).ToList();
         Assert.DoesNotContain(above, l => l.Text.Contains("secretword") || l.Text.Contains("example.com"));
-        Assert.Contains(above, l => l.Text == "Safety Input message-1: Refuse by words at 3..13");
-        Assert.Contains(above, l => l.Text == "Safety Input message-1: Mask by email at 18..38");
+        Assert.Contains(above, l => l.Text == "Safety Input message-1: Refuse by words at 28..38");
+        Assert.Contains(above, l => l.Text == "Safety Input message-1: Mask by email at 3..23");
         Assert.Contains(above, l => l.Text == "Safety Output reply-1: Refuse by words at 4..14");
         Assert.Contains(lines.All, l => l.Level == LogLevel.Trace && l.Text.Contains("secretword"));
     }

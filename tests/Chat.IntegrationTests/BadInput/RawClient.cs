@@ -1,0 +1,27 @@
+using System.Net.Sockets;
+using System.Text;
+
+namespace Chat.IntegrationTests.BadInput;
+
+/// <summary>Bytes over a bare socket, for what no HTTP client would send.</summary>
+internal static class RawClient
+{
+    /// <summary>Sends the text and reads until the server closes or has answered with a whole head and stays silent.</summary>
+    public static async Task<string> SendAsync(Uri server, string text)
+    {
+        using var client = new TcpClient();
+        await client.ConnectAsync(server.Host, server.Port);
+        var stream = client.GetStream();
+        await stream.WriteAsync(Encoding.Latin1.GetBytes(text));
+        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        var answer = new StringBuilder();
+        var buffer = new byte[4096];
+        while (!answer.ToString().Contains("\r\n\r\n", StringComparison.Ordinal))
+        {
+            var read = await stream.ReadAsync(buffer, deadline.Token);
+            if (read == 0) break;
+            answer.Append(Encoding.Latin1.GetString(buffer, 0, read));
+        }
+        return answer.ToString();
+    }
+}

@@ -1,0 +1,49 @@
+using System.Net;
+using Chat.IntegrationTests.Conversations;
+
+namespace Chat.IntegrationTests.Operations;
+
+public sealed class HealthTests
+{
+    [Fact]
+    public async Task Ready_needs_store_and_model_and_live_needs_neither()
+    {
+        await using var redis = await RedisServer.StartAsync();
+        await using var server = await ChatServer.StartAsync(Store.Redis, redis);
+        using var http = server.Http();
+
+        Assert.Equal("""{"status":"ready","checks":{"store":"answers","model":"answers"}}""", await http.GetStringAsync("/health/ready"));
+
+        var models = server.Models.Models;
+        server.Models.Models = [];
+        await AssertNotReadyAsync("""{"status":"not ready","checks":{"store":"answers","model":"No model is loaded."}}""");
+        server.Models.Models = models;
+        Assert.Equal(HttpStatusCode.OK, (await http.GetAsync("/health/ready")).StatusCode);
+
+        redis.Kill();
+        await AssertNotReadyAsync("""{"status":"not ready","checks":{"store":"The store does not answer.","model":"answers"}}""");
+
+        async Task AssertNotReadyAsync(string body)
+        {
+            using var answer = await http.GetAsync("/health/ready");
+            Assert.Equal(HttpStatusCode.ServiceUnavailable, answer.StatusCode);
+            Assert.Equal(body, await answer.Content.ReadAsStringAsync());
+            Assert.Equal(HttpStatusCode.OK, (await http.GetAsync("/health/live")).StatusCode);
+        }
+    }
+
+    [Fact]
+    public async Task Answers_of_the_apis_are_not_kept_framed_or_run_by_a_browser()
+    {
+        await using var server = await ChatServer.StartAsync(Store.Garnet);
+        using var http = server.Http();
+
+        foreach (var path in new[] { "/api/conversations", "/api/nothing", "/v1/models", "/v1/nothing", "/health/live", "/metrics", "/openapi/v1.json" })
+        {
+            using var answer = await http.GetAsync(path);
+            Assert.Equal("nosniff", answer.Headers.GetValues("X-Content-Type-Options").Single());
+            Assert.Equal("default-src 'none'; frame-ancestors 'none'", answer.Headers.GetValues("Content-Security-Policy").Single());
+            Assert.True(answer.Headers.CacheControl!.NoStore, path);
+        }
+    }
+}

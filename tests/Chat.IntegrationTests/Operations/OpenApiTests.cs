@@ -1,0 +1,54 @@
+using System.Net.Http.Json;
+using System.Text.Json.Nodes;
+using Chat.IntegrationTests.Conversations;
+using Chat.IntegrationTests.OpenAi;
+
+namespace Chat.IntegrationTests.Operations;
+
+public sealed class OpenApiTests : IAsyncLifetime
+{
+    private ChatServer server = null!;
+    private HttpClient client = null!;
+
+    public async ValueTask InitializeAsync()
+    {
+        server = await ChatServer.StartAsync(Store.Garnet);
+        client = server.Http();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        client.Dispose();
+        await server.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task Every_route_has_its_own_operation_id_and_says_how_it_can_be_asked_wrongly()
+    {
+        var document = JsonNode.Parse(await client.GetStringAsync("/openapi/v1.json"))!;
+
+        Assert.StartsWith("3.1.", document["openapi"]!.GetValue<string>());
+        var operations = document["paths"]!.AsObject().SelectMany(path => path.Value!.AsObject()).Select(o => o.Value!.AsObject()).ToList();
+        var ids = operations.Select(o => o["operationId"]?.GetValue<string>()).ToList();
+        Assert.All(ids, Assert.NotNull);
+        Assert.Equal(ids.Count, ids.Distinct().Count());
+        Assert.All(operations, o => Assert.Contains(o["responses"]!.AsObject(), r => r.Key.StartsWith('4')));
+        Assert.Superset(new HashSet<string?> 
+        {
+            "createChatCompletion", "listModels", "getModel", "listPlugins", "getLiveness", "getReadiness",
+            "listConversations", "readConversation", "renameConversation", "deleteConversation", "exportConversation", "listBots",
+        }, ids.ToHashSet());
+    }
+
+    [Fact]
+    public async Task Documented_properties_are_those_on_the_wire()
+    {
+        var schemas = JsonNode.Parse(await client.GetStringAsync("/openapi/v1.json"))!["components"]!["schemas"]!;
+
+        using var response = await client.PostAsJsonAsync("/v1/chat/completions", OpenAiServer.Ask());
+        var answer = (await response.Content.ReadFromJsonAsync<JsonObject>())!;
+
+        Assert.Equal(answer.Select(p => p.Key).Order(), schemas["Completion"]!["properties"]!.AsObject().Select(p => p.Key).Order());
+        Assert.Equal(answer["usage"]!.AsObject().Select(p => p.Key).Order(), schemas["CompletionUsage"]!["properties"]!.AsObject().Select(p => p.Key).Order());
+    }
+}
