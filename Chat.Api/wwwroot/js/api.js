@@ -43,5 +43,5 @@ export const listModels = () => request('v1/models');
 /** @returns {Promise<{kind: string, name: string, summary: string}[]>} every plugin that is loaded */
 export const listPlugins = () => request('api/plugins');
 
-/** @returns {Promise<any>} */
+/** The first is the default. @returns {Promise<{name: string, greeting?: string}[]>} */
 export const listBots = () => request('api/bots');

@@ -22,6 +22,8 @@ export class Conversation {
   /** Earlier turns exist that were not loaded. */
   hasEarlier = false;
   title = '';
+  /** Whom it is begun with; the server knows it afterwards. @type {string | null} */
+  bot = null;
 
   /** @param {string | null} id null until the server has given one */
   constructor(id) {

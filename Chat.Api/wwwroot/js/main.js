@@ -1,5 +1,5 @@
 // The page: wires the parts together and knows which conversation is on show. Its address is the part behind the #.
-import { deleteConversation, exportAddress, listBots, readConversation, renameConversation } from './api.js';
+import { deleteConversation, exportAddress, readConversation, renameConversation } from './api.js';
 import { Composer } from './composer.js';
 import { Connection, ConnectionLost } from './connection.js';
 import { Conversation } from './conversation.js';
@@ -20,7 +20,7 @@ const pageOfTurns = 200;
 const connection = new Connection('hubs/chat');
 const replies = new Replies(connection);
 const notice = new Notice(connection);
-const settings = new Settings();
+const settings = new Settings(() => draw());
 const sidebar = new Sidebar(showMenu);
 const composer = new Composer({ send, stop, tooLong: () => notice.show(t('tooLarge')) });
 const thread = new Thread({
@@ -36,7 +36,6 @@ const thread = new Thread({
 const opened = new Map();
 let current = new Conversation(null);
 let loading = false;
-let greeting = '';
 
 function draw() {
   const title = current.title || (current.id ? '' : t('newChat'));
@@ -44,7 +43,7 @@ function draw() {
   document.title = title ? `${title} · Chat` : 'Chat';
   byId('more').hidden = current.id === null;
   composer.setRunning(Boolean(current.running));
-  thread.draw(current, { busy: Boolean(current.running), offline: connection.state === 'offline', loading, greeting });
+  thread.draw(current, { busy: Boolean(current.running), offline: connection.state === 'offline', loading, greeting: settings.greeting });
 }
 
 /** @param {string} text */
@@ -52,6 +51,7 @@ function send(text) {
   if (current.running) return;
   notice.dismiss();
   thread.toLatest();
+  current.bot ??= settings.bot;
   void replies.send(current, text, settings.options);
   composer.focus();
 }
@@ -233,5 +233,4 @@ await loadLanguage();
 void connection.start();
 void sidebar.refresh();
 void settings.load();
-void listBots().then((bots) => { greeting = bots[0]?.greeting ?? ''; draw(); }, () => { /* the page greets in its own words */ });
 await open(location.hash.slice(1) || null);

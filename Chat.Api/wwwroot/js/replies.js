@@ -101,12 +101,12 @@ export class Replies extends EventTarget {
     this.#tell('finished', conversation, reply);
   }
 
-  /** Options travel with each message, so a conversation begins with none. @param {Conversation} conversation @param {AbortSignal} signal */
+  /** Options travel with each message, so a conversation begins with its bot alone. @param {Conversation} conversation @param {AbortSignal} signal */
   async #create(conversation, signal) {
     while (conversation.id === null) {
       await this.connection.ready(signal);
       try {
-        const { conversationId, title } = await this.connection.invoke('StartConversation', null);
+        const { conversationId, title } = await this.connection.invoke('StartConversation', conversation.bot && { bot: conversation.bot });
         conversation.id = conversationId;
         conversation.title = title;
         this.dispatchEvent(new CustomEvent('created', { detail: { conversation } }));

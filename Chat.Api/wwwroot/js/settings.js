@@ -1,5 +1,5 @@
 // Which model answers, and how it chooses its words. Lives as long as the page: what stays empty is the model's own choice.
-import { listModels, listPlugins } from './api.js';
+import { listBots, listModels, listPlugins } from './api.js';
 import { byId, element } from './dom.js';
 import { inEachLanguage, t } from './language.js';
 
@@ -9,25 +9,44 @@ export class Settings {
   #dialog = byId('settings');
   #model = byId('set-model');
   #strategy = byId('set-strategy');
+  #bot = byId('set-bot');
   /** @type {{id: string}[]} */
   #models = [];
   /** @type {{name: string, summary?: string}[]} */
   #strategies = [];
+  /** @type {{name: string, greeting?: string}[]} */
+  #bots = [];
 
-  constructor() {
+  /** @param {() => void} onchange runs when somebody has looked at the settings, or they were loaded */
+  constructor(onchange) {
+    this.onchange = onchange;
     byId('tune').addEventListener('click', () => void this.#open());
     byId('set-reset').addEventListener('click', () => this.#reset());
     this.#strategy.addEventListener('change', () => this.#describe());
     this.#dialog.addEventListener('click', (/** @type {Event} */ event) => { if (event.target === this.#dialog) this.#dialog.close(); });
-    this.#dialog.addEventListener('close', () => this.#label());
+    this.#dialog.addEventListener('close', () => {
+      this.#label();
+      this.onchange();
+    });
     // Escape on a form with an impossible number must not keep it.
     this.#dialog.addEventListener('cancel', () => { for (const box of this.#boxes()) if (!box.validity.valid) box.value = ''; });
     inEachLanguage(() => this.#fill());
   }
 
   async load() {
-    this.#models = await listModels().then((list) => list.data, () => []);
+    [this.#models, this.#bots] = await Promise.all([listModels().then((list) => list.data, () => []), listBots().catch(() => [])]);
     this.#fill();
+    this.onchange();
+  }
+
+  /** The bot that a new conversation begins with; null = the server's first. */
+  get bot() {
+    return this.#bot.value || null;
+  }
+
+  /** What that bot says first, if anything. */
+  get greeting() {
+    return (this.#bots.find((bot) => bot.name === this.#bot.value) ?? this.#bots[0])?.greeting ?? '';
   }
 
   /** What a message carries; null when everything is left to the model. @returns {object | null} */
@@ -53,7 +72,7 @@ export class Settings {
   }
 
   #reset() {
-    for (const box of [this.#model, this.#strategy, ...this.#boxes()]) box.value = '';
+    for (const box of [this.#bot, this.#model, this.#strategy, ...this.#boxes()]) box.value = '';
     this.#describe();
   }
 
@@ -63,6 +82,8 @@ export class Settings {
       select.replaceChildren(element('option', { value: '' }, first), ...names.map((name) => element('option', { value: name }, name)));
       select.value = names.includes(value) ? value : '';
     };
+    byId('bots').hidden = this.#bots.length < 2;
+    fill(this.#bot, `${t('botDefault')}: ${this.#bots[0]?.name}`, this.#bots.slice(1).map((bot) => bot.name));
     const preferred = this.#models[0]?.id;
     fill(this.#model, preferred ? `${t('modelDefault')}: ${preferred}` : t('modelDefault'), this.#models.map((model) => model.id));
     fill(this.#strategy, t('strategyDefault'), this.#strategies.map((strategy) => strategy.name));

@@ -178,6 +178,47 @@ public sealed class ConversationTests(Browser browser)
         Assert.Equal("""{"temperature":0.3,"seed":7,"strategy":"greedy"}""", request.Decoding!.ToJsonString());
     }
 
+    [Fact]
+    public async Task A_new_conversation_begins_with_the_chosen_bot_and_its_greeting()
+    {
+        await using var visit = await browser.VisitAsync();
+        await visit.Page.Locator("#tune").ClickAsync();
+        await visit.Page.GetByLabel("Who answers in a new chat").SelectOptionAsync("guide");
+        await visit.Button("Done").ClickAsync();
+        await Expect(visit.Page.Locator(".welcome h2")).ToHaveTextAsync("I know every road.");
+
+        await visit.AskAsync("Which way?");
+
+        var summary = await visit.Page.APIRequest.GetAsync($"{server.Address}/api/conversations/{new Uri(visit.Page.Url).Fragment.TrimStart('#')}");
+        Assert.Equal("guide", (await summary.JsonAsync())!.Value.GetProperty("bot").GetString());
+    }
+
+    [Fact]
+    public async Task A_long_conversation_loads_its_earlier_messages_on_demand()
+    {
+        await using var visit = await browser.VisitAsync();
+        await visit.AskAsync("Turn 0.");
+        await visit.Page.EvaluateAsync("""
+            async id => {
+              const hub = new signalR.HubConnectionBuilder().withUrl('hubs/chat').build();
+              await hub.start();
+              for (let i = 1; i < 105; i++) {
+                await new Promise((complete, error) => hub.stream('Send', { conversationId: id, messageId: `turn-${i}`, text: `Turn ${i}.`, replyTo: null, options: null }).subscribe({ next() {}, complete, error }));
+              }
+            }
+            """, new Uri(visit.Page.Url).Fragment.TrimStart('#'));
+
+        await visit.ReloadAsync();
+
+        await Expect(visit.Questions).ToHaveCountAsync(100);
+        await Expect(visit.Questions.Last).ToHaveTextAsync("Turn 104.");
+        await Expect(visit.Questions.Last).ToBeInViewportAsync();
+        await visit.Button("Load earlier messages").ClickAsync();
+        await Expect(visit.Questions).ToHaveCountAsync(105);
+        await Expect(visit.Questions.First).ToHaveTextAsync("Turn 0.");
+        await Expect(visit.Button("Load earlier messages")).ToHaveCountAsync(0);
+    }
+
     private async Task<string> ExportAsync(Visit visit)
     {
         var id = new Uri(visit.Page.Url).Fragment.TrimStart('#');

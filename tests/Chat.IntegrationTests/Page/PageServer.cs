@@ -31,7 +31,8 @@ public sealed class PageServer : IAsyncDisposable
     public string Address => server.Address.ToString().TrimEnd('/');
 
     public static async Task<PageServer> StartAsync(params (string Key, string Value)[] settings) =>
-        new(await ChatServer.StartAsync(Store.Garnet, settings: [("Safety:Words:0", ForbiddenWord), .. settings]));
+        new(await ChatServer.StartAsync(Store.Garnet, settings:
+            [("Safety:Words:0", ForbiddenWord), ("Bots:0:name", "chat"), ("Bots:1:name", "guide"), ("Bots:1:greeting", "I know every road."), .. settings]));
 
     /// <summary>The replies to a message, one after the other; the last one again and again.</summary>
     public void Say(string to, params IEnumerable<string> words) => replies[to] = new(words);
