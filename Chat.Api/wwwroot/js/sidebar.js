@@ -1,6 +1,7 @@
 // The list of conversations: search, groups by date, and the drawer that it is on a phone.
 import { listConversations } from './api.js';
 import { byId, element, iconButton } from './dom.js';
+import { ChatError } from './errors.js';
 import { t } from './language.js';
 
 /** @typedef {import('./api.js').ConversationInfo} ConversationInfo */
@@ -15,7 +16,8 @@ export class Sidebar {
   #known = [];
   /** @type {string | null} */
   #cursor = null;
-  #failed = false;
+  /** Why the list could not be loaded. @type {unknown} */
+  #error = null;
   #request = new AbortController();
   /** @type {string | null} */
   #current = null;
@@ -90,7 +92,7 @@ export class Sidebar {
     /** @type {Node[]} */
     const nodes = [...groups].map(([key, infos]) => element('section', {}, element('h2', {}, t(key)), element('ul', {}, ...infos.map((info) => this.#entry(info)))));
     const query = this.#search.value.trim();
-    if (this.#failed) nodes.push(element('p', { class: 'note' }, t('listFailed'), ' ', element('button', { type: 'button', class: 'small', onclick: () => this.refresh() }, t('tryAgain'))));
+    if (this.#error) nodes.push(element('p', { class: 'note' }, this.#error instanceof ChatError ? this.#error.sentence : t('listFailed'), ' ', element('button', { type: 'button', class: 'small', onclick: () => this.refresh() }, t('tryAgain'))));
     else if (this.#known.length === 0) nodes.push(element('p', { class: 'note' }, query ? t('noMatch', { q: query }) : t('noConversations')));
     if (this.#cursor) nodes.push(element('button', { type: 'button', class: 'small', onclick: () => this.#load(this.#cursor) }, t('showMore')));
     const focused = this.#list.contains(document.activeElement) ? document.activeElement?.getAttribute('href') : null;
@@ -126,10 +128,10 @@ export class Sidebar {
       const page = await listConversations(this.#search.value.trim(), cursor, signal);
       this.#known = cursor ? [...this.#known, ...page.conversations] : page.conversations;
       this.#cursor = page.nextCursor;
-      this.#failed = false;
-    } catch {
+      this.#error = null;
+    } catch (error) {
       if (signal.aborted) return;
-      this.#failed = true;
+      this.#error = error;
     }
     this.draw();
   }

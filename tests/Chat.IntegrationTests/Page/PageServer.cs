@@ -49,12 +49,44 @@ public sealed class PageServer : IAsyncDisposable
 
     public sealed class Hold(int token)
     {
-        private readonly TaskCompletionSource released = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private readonly Lock sync = new();
+        private int limit = token;
+        private Exception? failure;
+        private TaskCompletionSource changed = NewSignal();
 
-        public void LetGo() => released.TrySetResult();
+        public void LetGo() => LetPast(int.MaxValue);
 
-        public void Fail(Exception error) => released.TrySetException(error);
+        /// <summary>Lets the reply go on up to another token.</summary>
+        public void LetPast(int next) => Change(() => limit = next);
 
-        internal Task WaitAsync(int at, CancellationToken cancellation) => at < token ? Task.CompletedTask : released.Task.WaitAsync(cancellation);
+        public void Fail(Exception error) => Change(() => failure = error);
+
+        internal async Task WaitAsync(int at, CancellationToken cancellation)
+        {
+            for (; ; )
+            {
+                Task wait;
+                lock (sync)
+                {
+                    if (at < limit) return;
+                    if (failure is not null) throw failure;
+                    wait = changed.Task;
+                }
+                await wait.WaitAsync(cancellation);
+            }
+        }
+
+        private void Change(Action change)
+        {
+            TaskCompletionSource signal;
+            lock (sync)
+            {
+                change();
+                (signal, changed) = (changed, NewSignal());
+            }
+            signal.SetResult();
+        }
+
+        private static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);
     }
 }

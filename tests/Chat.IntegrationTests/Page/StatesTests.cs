@@ -130,4 +130,15 @@ public sealed class StatesTests(Browser browser)
         await Expect(visit.Page.Locator(".starter")).ToHaveCountAsync(4);
         Assert.Equal("", new Uri(visit.Page.Url).Fragment.TrimStart('#'));
     }
+
+    [Fact]
+    public async Task Without_a_sign_in_the_page_says_so()
+    {
+        await using var production = await PageServer.StartAsync(("environment", "Production"));
+        await using var visit = await browser.VisitAsync(server: production);
+        visit.Expected.Add("401");
+        visit.Expected.Add("WebSocket connection to");
+
+        await Expect(visit.Page.Locator("#list")).ToContainTextAsync("You are not signed in.");
+    }
 }
