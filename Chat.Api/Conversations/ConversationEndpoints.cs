@@ -17,32 +17,32 @@ internal static class ConversationEndpoints
 
         api.MapGet("/conversations", (ClaimsPrincipal user, IMediator mediator, int limit = 50, string? cursor = null, string? q = null) =>
             mediator.Send(new ListConversations(limit, cursor, q) { Caller = user.Caller() }))
-            .WithName("listConversations").WithTags("conversations").Produces<ConversationList>();
+            .WithName("listConversations").WithSummary("Lists the caller's conversations, the newest first.").WithTags("conversations").Produces<ConversationList>();
 
         var one = api.MapGroup("/conversations/{id}").WithTags("conversations").ProducesProblem(StatusCodes.Status404NotFound);
 
         one.MapGet("", (string id, ClaimsPrincipal user, IMediator mediator) =>
             mediator.Send(new ReadConversation(id) { Caller = user.Caller() }))
-            .WithName("readConversation").Produces<ConversationSummary>();
+            .WithName("readConversation").WithSummary("Reads one conversation's title and times.").Produces<ConversationSummary>();
 
         one.MapPatch("", (string id, NewTitle change, ClaimsPrincipal user, IMediator mediator) =>
             mediator.Send(new RenameConversation(id, change.Title) { Caller = user.Caller() }))
-            .WithName("renameConversation").Produces<ConversationSummary>();
+            .WithName("renameConversation").WithSummary("Gives a conversation another title.").Produces<ConversationSummary>();
 
         one.MapDelete("", async (string id, ClaimsPrincipal user, IMediator mediator) =>
         {
             await mediator.Send(new DeleteConversation(id) { Caller = user.Caller() });
             return Results.NoContent();
-        }).WithName("deleteConversation").Produces(StatusCodes.Status204NoContent);
+        }).WithName("deleteConversation").WithSummary("Erases a conversation; a running reply is stopped first.").Produces(StatusCodes.Status204NoContent);
 
         one.MapGet("/export", async (string id, ClaimsPrincipal user, IMediator mediator, HttpResponse response) =>
         {
             var export = await mediator.Send(new ExportConversation(id) { Caller = user.Caller() });
             response.Headers.ContentDisposition = $"attachment; filename=\"conversation-{export.Conversation.Id}.json\"";
             return export;
-        }).WithName("exportConversation").Produces<ConversationExport>();
+        }).WithName("exportConversation").WithSummary("Downloads a conversation with everything kept of it.").Produces<ConversationExport>();
 
         api.MapGet("/bots", (Bots bots) => bots.All.Select(b => new { b.Name, b.Model, b.Decoding, b.Greeting, b.Locale }))
-            .WithName("listBots").WithTags("bots");
+            .WithName("listBots").WithSummary("Lists the bots that can be talked to.").WithTags("bots");
     }
 }

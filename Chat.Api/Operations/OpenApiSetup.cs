@@ -22,6 +22,15 @@ public static class OpenApiSetup
 
     public static void MapOpenApiDocument(this WebApplication app) => app.MapOpenApi("/openapi/{documentName}.json");
 
+    private static readonly Dictionary<string, string> Tags = new()
+    {
+        ["OpenAI"] = "The shape that OpenAI's clients speak. Stores nothing.",
+        ["conversations"] = "The caller's own conversations.",
+        ["bots"] = "Who there is to talk to.",
+        ["plugins"] = "What options can name.",
+        ["operations"] = "For whoever runs the server.",
+    };
+
     private static void Describe(OpenApiDocument document)
     {
         document.Info = new()
@@ -31,6 +40,7 @@ public static class OpenApiSetup
             Summary = "A chatbot's HTTP side; the conversation itself runs over SignalR at /hubs/chat.",
             License = new() { Name = "MIT", Identifier = "MIT" },
         };
+        document.Tags = Tags.Select(tag => new OpenApiTag { Name = tag.Key, Description = tag.Value }).ToHashSet();
         document.Servers = [new() { Url = "/" }];
         document.Components ??= new();
         document.Components.SecuritySchemes ??= new Dictionary<string, IOpenApiSecurityScheme>();

@@ -1,6 +1,7 @@
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
 using Chat.IntegrationTests.Conversations;
+using Chat.IntegrationTests.Node;
 using Chat.IntegrationTests.OpenAi;
 
 namespace Chat.IntegrationTests.Operations;
@@ -50,5 +51,25 @@ public sealed class OpenApiTests : IAsyncLifetime
 
         Assert.Equal(answer.Select(p => p.Key).Order(), schemas["Completion"]!["properties"]!.AsObject().Select(p => p.Key).Order());
         Assert.Equal(answer["usage"]!.AsObject().Select(p => p.Key).Order(), schemas["CompletionUsage"]!["properties"]!.AsObject().Select(p => p.Key).Order());
+    }
+
+    [Fact]
+    public async Task The_description_lints_without_error()
+    {
+        var file = Path.Combine(Directory.CreateTempSubdirectory("chat-openapi-").FullName, "v1.json");
+        await File.WriteAllTextAsync(file, await client.GetStringAsync("/openapi/v1.json"));
+        try
+        {
+            Environment.SetEnvironmentVariable("REDOCLY_TELEMETRY", "off");
+            var lines = await NodeScript.RunToolAsync(["node_modules/@redocly/cli/bin/cli.js", "lint", "--format=json", file]);
+
+            var report = JsonNode.Parse(string.Join('\n', lines.SkipWhile(line => line.Trim() != "{")))!;
+            Assert.Equal(0, (int)report["totals"]!["errors"]!);
+            Assert.Equal([], report["problems"]!.AsArray().Select(p => (string?)p!["ruleId"]));
+        }
+        finally
+        {
+            Directory.Delete(Path.GetDirectoryName(file)!, recursive: true);
+        }
     }
 }
