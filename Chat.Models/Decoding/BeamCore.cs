@@ -61,12 +61,17 @@ public sealed class BeamCore(int beams, double lengthPenalty, bool earlyStopping
 
         if (live.Count > 0) Live = live;                                                   // all candidates ended: the last ones stay to be looked at
         IsDone = pool.Count >= beams && (earlyStopping || pool[^1].Rank >= Normalised(ranked[0].Score, length));
-        if (!IsDone && (live.Count == 0 || live[0].Length >= maxTokens))
-        {
-            foreach (var hypothesis in live) Add(hypothesis);
-            IsDone = true;
-        }
+        if (!IsDone && (live.Count == 0 || live[0].Length >= maxTokens)) Close(live);
         if (IsDone) next.Clear();
+    }
+
+    /// <summary>Ends the search: the live hypotheses compete with the finished ones.</summary>
+    public void Close() => Close(Live);
+
+    private void Close(IEnumerable<Hypothesis> live)
+    {
+        foreach (var hypothesis in live) Add(hypothesis);
+        IsDone = true;
     }
 
     private void Add(Hypothesis hypothesis)

@@ -15,6 +15,9 @@ public sealed class EvaSearch : ISearch
     // e^−104 is 0 in single precision
     private const float NoProbability = 104;
 
+    // Dividing by a small T at every step, sums leave single precision: T = 0.5 does it after 120 tokens.
+    private const float LowestSum = -1e30f, LeastTemperature = 1e-3f;
+
     private readonly BeamOptions options;
     private readonly DecodingContext context;
     private readonly bool sample, maskedStart, isOwner;
@@ -32,7 +35,7 @@ public sealed class EvaSearch : ISearch
         sample = options.Temperature > 0 && (options.TopK > 0 || options.TopP < 1 || options.MinP > 0);
         var chain = new EvaChain(new()
         {
-            Temperature = options.Temperature == 0 ? 1 : options.Temperature,
+            Temperature = options.Temperature == 0 ? 1 : Math.Max(options.Temperature, LeastTemperature),
             RepetitionPenalty = options.RepetitionPenalty,
             NoRepeatNgram = options.NoRepeatNgram,
             MinTokens = options.MinTokens,
@@ -87,7 +90,8 @@ public sealed class EvaSearch : ISearch
             if (!logTotals.TryGetValue(c.Parent, out var logTotal)) logTotals[c.Parent] = logTotal = LogTotal(scores.Slice(c.Parent * width, width));
             records[c] = ChosenToken.From(scores.Slice(c.Parent * width, width), logTotal, c.Token, context.TopLogprobs);
         }
-        core.Advance(CollectionsMarshal.AsSpan(ranked), c => records[c], step.Next);
+        if (ranked.Count == 0 || ranked[0].Score < LowestSum) core.Close();
+        else core.Advance(CollectionsMarshal.AsSpan(ranked), c => records[c], step.Next);
 
         step.IsDone = core.IsDone;
         if (!core.IsDone) return;
@@ -132,7 +136,7 @@ public sealed class EvaSearch : ISearch
         foreach (ref var s in row) s += sum;
         if (!sample) return;
         if (options.Temperature != 1)
-            foreach (ref var s in row) s /= (float)options.Temperature;
+            foreach (ref var s in row) s /= Math.Max((float)options.Temperature, LeastTemperature);
         EvaChain.Filter(row, options.TopK, options.TopP < 1 ? options.TopP : 0);
         var least = row[Scores.ArgMax(row)] + (float)Math.Log(options.MinP);               // −∞ where min-p is off
         foreach (ref var s in row)

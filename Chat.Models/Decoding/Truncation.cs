@@ -9,13 +9,16 @@ namespace Chat.Models.Decoding;
 /// </summary>
 internal ref struct Truncation
 {
+    // Below it the best token has all the probability anyway.
+    private const float LeastTemperature = 1e-6f;
+
     private readonly Span<float> row;
     private readonly float logTotal;
     private float logKept;
     private bool isSorted;
     private ulong[] keys;
 
-    /// <param name="row">[V] scores after rules; divided by the temperature in place.</param>
+    /// <param name="row">[V] scores after rules; in place, the best one is subtracted from all and the temperature divides them.</param>
     /// <param name="minKeep">Tokens kept whatever top-p and min-p say.</param>
     public Truncation(Span<float> row, DecodingOptions options, int minKeep = 1)
     {
@@ -23,18 +26,14 @@ internal ref struct Truncation
         var max = TensorPrimitives.Max<float>(row);
         if (!float.IsFinite(max)) throw new ScoreException(float.IsNaN(max) ? "The model gave a score that is not a number." : $"The model's best score is {max}.");
 
-        if (options.Temperature is not (0 or 1))
-        {
-            TensorPrimitives.Divide(row, (float)options.Temperature, row);
-            max /= (float)options.Temperature;
-        }
+        TensorPrimitives.Subtract(row, max, row);                                          // before the division, which could overflow
+        if (options.Temperature is not (0 or 1)) TensorPrimitives.Divide(row, Math.Max((float)options.Temperature, LeastTemperature), row);
 
-        var weights = ArrayPool<float>.Shared.Rent(row.Length);                            // e^(z − max), the best is 1
+        var weights = ArrayPool<float>.Shared.Rent(row.Length);                            // e^z, the best is 1
         keys = ArrayPool<ulong>.Shared.Rent(row.Length);
-        TensorPrimitives.Subtract(row, max, weights.AsSpan(0, row.Length));
-        TensorPrimitives.Exp(weights.AsSpan(0, row.Length), weights);
+        TensorPrimitives.Exp(row, weights);
         var total = TensorPrimitives.Sum<float>(weights.AsSpan(0, row.Length));
-        logTotal = max + MathF.Log(total);
+        logTotal = MathF.Log(total);
         Keep(weights.AsSpan(0, row.Length), total, options, minKeep);
         ArrayPool<float>.Shared.Return(weights);
     }

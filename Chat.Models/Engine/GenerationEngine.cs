@@ -86,7 +86,7 @@ public sealed class GenerationEngine : IDisposable
         catch (Exception error)
         {
             options.OnFailure(error);
-            loop.FailAll("The model failed while it answered.");
+            loop.FailAll("The model failed while it answered.", runner);
             return true;
         }
     }

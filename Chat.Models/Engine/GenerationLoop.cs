@@ -33,9 +33,8 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
     /// <returns>Whether anything was done; if not, the next step has work only after a request, a cancellation or a reader.</returns>
     public bool Step(IRunner runner)
     {
-        foreach (var sequence in scheduler.RemoveCancelled()) End(runner, sequence, "abort", new OperationCanceledException());
-        foreach (var sequence in scheduler.Running)
-            if (sequence.IsCancelled) End(runner, sequence, "abort", new OperationCanceledException());
+        foreach (var sequence in scheduler.RemoveCancelled().Concat(scheduler.Running.Where(s => s.IsCancelled)))
+            End(runner, sequence, sequence.WasStopped ? "stopped" : "abort", new OperationCanceledException());
 
         var admitted = scheduler.Admit(options.PrefillBatch);
         if (admitted.Count > 0) Read(runner, admitted);
@@ -46,9 +45,11 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         return admitted.Count > 0 || active.Length > 0;
     }
 
-    /// <summary>Ends everybody, for a model that is gone.</summary>
-    public void FailAll(string reason)
+    /// <summary>Ends everybody, for a model that is gone or in an unknown state; what it holds is freed as far as it can be.</summary>
+    public void FailAll(string reason, IRunner? runner = null)
     {
+        for (var row = 0; runner is not null && row < options.Rows; row++) Free(runner, row);
+        forks.Clear();
         foreach (var sequence in scheduler.Clear())
         {
             ChatMeter.Ended("error");
@@ -198,7 +199,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
     {
         var ran = scheduler.Release(sequence);
         (ran ? ChatMeter.RequestsRunning : ChatMeter.RequestsWaiting).Add(-1);
-        ChatMeter.Ended(sequence.IsCancelled && sequence.WasStopped ? "stopped" : reason);
+        ChatMeter.Ended(reason);
         var seconds = time.GetElapsedTime(sequence.Arrived).TotalSeconds;
         ChatMeter.RequestLatency.Record(seconds);
         meanSeconds = 0.9 * meanSeconds + 0.1 * seconds;

@@ -23,7 +23,16 @@ public sealed class RepetitionPenaltyRule : ILogitsRule
 
     private sealed class Row(float theta, int separator, HashSet<int> dialogue) : IRowRule
     {
-        public void Apply(Span<float> scores, ReadOnlySpan<int> reply) =>
-            Penalise(scores, dialogue.Concat(reply.ToArray()), theta, separator);
+        public void Apply(Span<float> scores, ReadOnlySpan<int> reply)
+        {
+            foreach (var id in dialogue) Penalise(scores, id);
+            for (var i = 0; i < reply.Length; i++)
+                if (!dialogue.Contains(reply[i]) && !reply[..i].Contains(reply[i])) Penalise(scores, reply[i]);
+        }
+
+        private void Penalise(Span<float> scores, int id)
+        {
+            if (id != separator) scores[id] = scores[id] < 0 ? scores[id] * theta : scores[id] / theta;
+        }
     }
 }

@@ -1,5 +1,6 @@
 using Chat.Domain.Plugins;
 using Chat.Models.Decoding;
+using CsCheck;
 
 namespace Chat.Tests.Decoding;
 
@@ -54,6 +55,33 @@ public sealed class StrategyConformanceTests
             if (strategy.IsPure) Assert.Equal(whole[3..], rest);
             else Assert.InRange(rest.Length, options.MinTokens - 3, options.MaxTokens - 3);
         }
+    }
+
+    [Theory]
+    [MemberData(nameof(Strategies))]
+    public void Strategy_bears_every_option_within_its_range(string name)
+    {
+        var strategy = Catalog.Strategies[name];
+        var temperatures = Gen.OneOf(Gen.Const(0.0), Gen.Const(1e-300), Gen.Const(1e-9), Gen.Double[0.01, 2], Gen.Const(2.0));
+        Gen.Select(Gen.Int[0, 10_000], temperatures, Gen.OneOf(Gen.Const(1.0), Gen.Const(1e-12), Gen.Double[0.01, 1]), Gen.Int[0, 15], Gen.Double[0, 1], Gen.Int[0, 4], Gen.OneOf(Gen.Const(1.0), Gen.Double[0.01, 10]), Gen.Int[1, 60])
+            .Sample((seed, temperature, topP, topK, minP, ngram, theta, maxTokens) =>
+        {
+            var model = new ToyModel(seed, 12);
+            var options = strategy.Defaults with
+            {
+                Seed = seed, Temperature = temperature, TopP = topP, TopK = topK, MinP = seed % 2 == 0 ? 0 : minP, NoRepeatNgram = ngram, RepetitionPenalty = theta,
+                MaxTokens = maxTokens, MinTokens = Math.Min(maxTokens, seed % 7), Antonyms = false, BadWords = seed % 3 == 0 ? ["ab", "c"] : [],
+                LogitBias = new Dictionary<int, double> { [5] = seed % 5 == 0 ? -100 : 100 }, FrequencyPenalty = seed % 11 == 0 ? 2 : -2, PresencePenalty = 1,
+            };
+            if (options is BeamOptions beams) options = beams with { NumBeams = 1 + seed % 9, LengthPenalty = seed % 6, EarlyStopping = seed % 2 == 0 };
+
+            var reply = model.Run(strategy, options, Catalog, dialogue: [2, 3, 4, 1]);
+
+            Assert.InRange(reply.Ids.Length, 0, maxTokens);
+            Assert.InRange(reply.Widest, 1, strategy.Width(options));
+            Assert.DoesNotContain("ab", seed % 3 == 0 ? string.Concat(reply.Ids.Select(model.Tokens.Text)) : "", StringComparison.Ordinal);
+            Assert.All(reply.Tokens, t => Assert.False(float.IsNaN(t.Logprob)));
+        }, iter: 400);
     }
 
     [Theory]
