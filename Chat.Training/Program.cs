@@ -30,4 +30,5 @@ var root = new RootCommand("""
     host.Services.GetRequiredService<ModelCommands>().Export(),
     host.Services.GetRequiredService<ModelCommands>().Evaluate(),
 };
-return await root.Parse(args).InvokeAsync();
+// A step of a large model takes its time, and a checkpoint must be written after it.
+return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromMinutes(5) });

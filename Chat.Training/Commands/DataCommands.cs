@@ -4,12 +4,13 @@ using System.Text.Json;
 using Chat.Domain.Plugins;
 using Chat.Training.Data;
 using Chat.Training.Data.Extraction;
+using Chat.Training.Data.Quality;
 using Chat.Training.Recipes;
 using Spectre.Console;
 
 namespace Chat.Training.Commands;
 
-/// <summary><c>data fetch</c>: packages in, corpora out.</summary>
+/// <summary><c>data fetch</c>: packages in, corpora out. <c>data clean</c>: quality control.</summary>
 public sealed class DataCommands(PluginCatalog plugins, IAnsiConsole console)
 {
     private sealed record CorpusRecord(string Name, string Extractor, string Language, string Licence, IReadOnlyList<string> Packages, int Documents, long Characters, string Sha256);
@@ -27,7 +28,32 @@ public sealed class DataCommands(PluginCatalog plugins, IAnsiConsole console)
             Needs npm, dotnet, apt-get and dpkg-deb only for packages of that kind. What is there already is not fetched again.
             """) { recipe, folder, only };
         fetch.SetAction((parse, cancel) => FetchAsync(parse.GetValue(recipe)!.FullName, parse.GetValue(folder)!.FullName, parse.GetValue(only) ?? [], cancel));
-        return new Command("data", "Text for training: fetch it, clean it.") { fetch };
+        return new Command("data", "Text for training: fetch it, clean it.") { fetch, CreateClean(folder) };
+    }
+
+    private Command CreateClean(Option<DirectoryInfo> folder)
+    {
+        var corpus = new Argument<string>("corpus") { Description = "Name of a dialogue corpus, for example wesnoth-zh" };
+        var recipe = new Option<FileInfo>("--recipe") { Description = "Quality recipe (JSON): rules to skip, lists, limits; Chat.Training/Recipes/quality-en.json for English", Required = true };
+        var to = new Option<string>("--to") { Description = "Name of the cleaned corpus; CORPUS-clean when left out" };
+        var clean = new Command("clean", """
+            EVA2.0's data quality control: rules over utterances and sessions, then a score of relevance, fluency and entertainment.
+            Writes the cleaned corpus into the data folder, and NAME.quality.md and .json: what each rule removed, with examples.
+            """) { corpus, recipe, to, folder };
+        clean.SetAction(parse => Clean(parse.GetValue(corpus)!, parse.GetValue(recipe)!.FullName, parse.GetValue(to) ?? parse.GetValue(corpus) + "-clean", parse.GetValue(folder)!.FullName));
+        return clean;
+    }
+
+    private int Clean(string corpus, string recipePath, string to, string folder)
+    {
+        var corpora = new CorpusFolder(Directory.CreateDirectory(folder).FullName);
+        var control = new QualityControl(corpus, RecipeFile.Read<QualityRecipe>(recipePath));
+        DocumentFile.Write(Path.Combine(folder, to + ".jsonl.gz"), control.Run(() => corpora.Read(corpus)).Select(d => d with { Source = to }));
+        var report = control.Report();
+        File.WriteAllText(Path.Combine(folder, to + ".quality.md"), report.ToMarkdown());
+        File.WriteAllText(Path.Combine(folder, to + ".quality.json"), JsonSerializer.Serialize(report, RecipeFile.Json));
+        console.MarkupLineInterpolated($"{report.In:N0} utterances in = {report.Kept:N0} kept + {report.Rules.Sum(r => r.Dropped):N0} dropped; report: {Path.Combine(folder, to + ".quality.md")}");
+        return 0;
     }
 
     public async Task<int> FetchAsync(string recipePath, string folder, string[] only, CancellationToken cancel)
