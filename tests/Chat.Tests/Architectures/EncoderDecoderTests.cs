@@ -39,20 +39,20 @@ public sealed class EncoderDecoderTests : IDisposable
         using var model = TinyModel.Build(TinyModel.Config with { EncoderLayers = 1, DecoderLayers = 1 });
         string[] approved =
         [
-            "shared.weight [40, 24]", "role_embeds.weight [2, 24]",
-            "encoder.block.0.layer.0.SelfAttention.q.weight [24, 24]", "encoder.block.0.layer.0.SelfAttention.k.weight [24, 24]",
-            "encoder.block.0.layer.0.SelfAttention.v.weight [24, 24]", "encoder.block.0.layer.0.SelfAttention.o.weight [24, 24]",
-            "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight [32, 3]", "encoder.block.0.layer.0.layer_norm.weight [24]",
-            "encoder.block.0.layer.1.DenseReluDense.wi_0.weight [32, 24]", "encoder.block.0.layer.1.DenseReluDense.wi_1.weight [32, 24]",
-            "encoder.block.0.layer.1.DenseReluDense.wo.weight [24, 32]", "encoder.block.0.layer.1.layer_norm.weight [24]", "encoder.final_layer_norm.weight [24]",
-            "decoder.block.0.layer.0.SelfAttention.q.weight [24, 24]", "decoder.block.0.layer.0.SelfAttention.k.weight [24, 24]",
-            "decoder.block.0.layer.0.SelfAttention.v.weight [24, 24]", "decoder.block.0.layer.0.SelfAttention.o.weight [24, 24]",
-            "decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight [32, 3]", "decoder.block.0.layer.0.layer_norm.weight [24]",
-            "decoder.block.0.layer.1.EncDecAttention.q.weight [24, 24]", "decoder.block.0.layer.1.EncDecAttention.k.weight [24, 24]",
-            "decoder.block.0.layer.1.EncDecAttention.v.weight [24, 24]", "decoder.block.0.layer.1.EncDecAttention.o.weight [24, 24]", "decoder.block.0.layer.1.layer_norm.weight [24]",
-            "decoder.block.0.layer.2.DenseReluDense.wi_0.weight [32, 24]", "decoder.block.0.layer.2.DenseReluDense.wi_1.weight [32, 24]",
-            "decoder.block.0.layer.2.DenseReluDense.wo.weight [24, 32]", "decoder.block.0.layer.2.layer_norm.weight [24]", "decoder.final_layer_norm.weight [24]",
-            "lm_head.weight [40, 24]",
+            "shared.weight [40, 20]", "role_embeds.weight [2, 20]",
+            "encoder.block.0.layer.0.SelfAttention.q.weight [24, 20]", "encoder.block.0.layer.0.SelfAttention.k.weight [24, 20]",
+            "encoder.block.0.layer.0.SelfAttention.v.weight [24, 20]", "encoder.block.0.layer.0.SelfAttention.o.weight [20, 24]",
+            "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight [32, 3]", "encoder.block.0.layer.0.layer_norm.weight [20]",
+            "encoder.block.0.layer.1.DenseReluDense.wi_0.weight [32, 20]", "encoder.block.0.layer.1.DenseReluDense.wi_1.weight [32, 20]",
+            "encoder.block.0.layer.1.DenseReluDense.wo.weight [20, 32]", "encoder.block.0.layer.1.layer_norm.weight [20]", "encoder.final_layer_norm.weight [20]",
+            "decoder.block.0.layer.0.SelfAttention.q.weight [24, 20]", "decoder.block.0.layer.0.SelfAttention.k.weight [24, 20]",
+            "decoder.block.0.layer.0.SelfAttention.v.weight [24, 20]", "decoder.block.0.layer.0.SelfAttention.o.weight [20, 24]",
+            "decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight [32, 3]", "decoder.block.0.layer.0.layer_norm.weight [20]",
+            "decoder.block.0.layer.1.EncDecAttention.q.weight [24, 20]", "decoder.block.0.layer.1.EncDecAttention.k.weight [24, 20]",
+            "decoder.block.0.layer.1.EncDecAttention.v.weight [24, 20]", "decoder.block.0.layer.1.EncDecAttention.o.weight [20, 24]", "decoder.block.0.layer.1.layer_norm.weight [20]",
+            "decoder.block.0.layer.2.DenseReluDense.wi_0.weight [32, 20]", "decoder.block.0.layer.2.DenseReluDense.wi_1.weight [32, 20]",
+            "decoder.block.0.layer.2.DenseReluDense.wo.weight [20, 32]", "decoder.block.0.layer.2.layer_norm.weight [20]", "decoder.final_layer_norm.weight [20]",
+            "lm_head.weight [40, 20]",
         ];
         var names = model.named_parameters().Select(pair => $"{pair.name} [{string.Join(", ", pair.parameter.shape)}]").ToArray();
         Assert.Equal(approved.Order(StringComparer.Ordinal), names.Order(StringComparer.Ordinal));

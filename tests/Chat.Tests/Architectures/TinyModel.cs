@@ -9,7 +9,7 @@ internal static class TinyModel
 {
     public static readonly EncoderDecoderConfig Config = new()
     {
-        VocabularySize = 40, Width = 24, FeedForward = 32, Heads = 3, HeadWidth = 8, EncoderLayers = 2, DecoderLayers = 3, AttentionScale = true,
+        VocabularySize = 40, Width = 20, FeedForward = 32, Heads = 3, HeadWidth = 8, EncoderLayers = 2, DecoderLayers = 3, AttentionScale = true,
         InitialDeviation = 0.3, Pad = 5, Separator = 4, Start = 39, MaxContext = 24, MaxReply = 16,
     };
 

@@ -98,8 +98,8 @@ public sealed class EvaWeightsTests : IDisposable
         using var model = TinyModel.Build();
         var weights = model.named_parameters().Select(pair => (pair.name, (Tensor)pair.parameter)).ToArray();
         Assert.Equal("missing_tensor", Refused(weights[..^1]));
-        Assert.Equal("shape_mismatch", Refused([.. weights[..^1], ("lm_head.weight", zeros(40, 23))]));
-        Assert.Equal("non_finite", Refused([.. weights[..^1], ("lm_head.weight", full(40, 24, float.NaN))]));
+        Assert.Equal("shape_mismatch", Refused([.. weights[..^1], ("lm_head.weight", zeros(40, 21))]));
+        Assert.Equal("non_finite", Refused([.. weights[..^1], ("lm_head.weight", full(40, 20, float.NaN))]));
 
         string Refused((string, Tensor)[] broken)
         {
