@@ -1,3 +1,4 @@
+using Chat.Models.Libtorch;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -21,6 +22,7 @@ public sealed class EncoderDecoder : Module
     /// <summary>A model with fresh weights drawn from <paramref name="seed"/> (the same seed gives the same weights), or of no meaning until loaded when it is <c>null</c>.</summary>
     public EncoderDecoder(EncoderDecoderConfig config, ulong? seed = 0, Device? device = null, ScalarType? dtype = null) : base(nameof(EncoderDecoder))
     {
+        LibtorchLoader.Require();
         Config = config;
         shared = Embedding(config.VocabularySize, config.Width, device: device, dtype: dtype);
         role_embeds = config.Roles ? Embedding(2, config.Width, device: device, dtype: dtype) : null;

@@ -29,14 +29,23 @@ public static class LibtorchLoader
 
     /// <summary>The folder libtorch is, or will be, loaded from.</summary>
     /// <exception cref="DllNotFoundException">No folder has it; the message lists those tried.</exception>
-    public static string Folder
+    public static string Folder => Find(Candidates(Environment.GetEnvironmentVariable(FolderVariable)));
+
+    /// <summary>
+    /// Fails when there is no libtorch to load, before TorchSharp is asked: its own answer would be to copy what it can find into the program's
+    /// folder and to speak of packages. Cheap; call it before the first tensor of a program's work.
+    /// </summary>
+    /// <exception cref="DllNotFoundException">As <see cref="Folder"/>.</exception>
+    public static void Require()
     {
-        get
-        {
-            var tried = Candidates().Distinct().ToArray();
-            return tried.FirstOrDefault(folder => File.Exists(Path.Combine(folder, "libtorch_cpu.so")))
-                ?? throw new DllNotFoundException($"libtorch_cpu.so (libtorch 2.10) is in none of these folders: {string.Join(", ", tried)}. Set {FolderVariable} to the folder that holds it.");
-        }
+        if (OperatingSystem.IsLinux()) _ = Folder;
+    }
+
+    internal static string Find(IEnumerable<string> candidates)
+    {
+        var tried = candidates.Distinct().ToArray();
+        return tried.FirstOrDefault(folder => File.Exists(Path.Combine(folder, "libtorch_cpu.so")))
+            ?? throw new DllNotFoundException($"libtorch_cpu.so (libtorch 2.10) is in none of these folders: {string.Join(", ", tried)}. Set {FolderVariable} to the folder that holds it.");
     }
 
     /// <summary>Makes TorchSharp find libtorch. Idempotent and cheap: nothing is loaded before the first tensor.</summary>
@@ -98,9 +107,9 @@ public static class LibtorchLoader
         return Loaded[file] = NativeLibrary.TryLoad(path, out handle) ? handle : OlderSystem.Load(path);
     }
 
-    private static IEnumerable<string> Candidates()
+    internal static IEnumerable<string> Candidates(string? chosen)
     {
-        if (Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } chosen)
+        if (!string.IsNullOrEmpty(chosen))
         {
             yield return Path.GetFullPath(chosen);      // a wrong choice is an error, not a reason to take another one
             yield break;

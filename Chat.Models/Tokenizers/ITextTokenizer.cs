@@ -15,4 +15,5 @@ public interface ITextTokenizer
     ReadOnlySpan<byte> Bytes(int id);
 }
 
+/// <summary>Ids of the dialogue format. A tokenizer that knows every text has no unknown token: its <c>Unknown</c> is its <c>Pad</c>, which no text has.</summary>
 public sealed record SpecialTokens(int Start, int Separator, int Pad, int Unknown);

@@ -13,6 +13,17 @@ public class LibtorchLoaderTests
     }
 
     [Fact]
+    public void A_chosen_folder_without_libtorch_is_an_error_and_no_other_is_taken()
+    {
+        using var empty = new TemporaryFolder();
+        var error = Assert.Throws<DllNotFoundException>(() => LibtorchLoader.Find(LibtorchLoader.Candidates(empty.Path)));
+        Assert.Contains(empty.Path, error.Message, StringComparison.Ordinal);
+        Assert.Contains("CHAT_LIBTORCH", error.Message, StringComparison.Ordinal);
+        File.WriteAllBytes(empty.At("libtorch_cpu.so"), []);
+        Assert.Equal(empty.Path, LibtorchLoader.Find(LibtorchLoader.Candidates(empty.Path)));
+    }
+
+    [Fact]
     public void No_part_of_libtorch_lies_in_the_output_folder() =>
         Assert.DoesNotContain(Directory.EnumerateFiles(AppContext.BaseDirectory, "*", SearchOption.AllDirectories), file => Path.GetFileName(file).StartsWith("libtorch", StringComparison.Ordinal));
 
