@@ -78,7 +78,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
             ChatMeter.RequestsWaiting.Add(-1);
             ChatMeter.RequestsRunning.Add(1);
             ChatMeter.QueueTime.Record(time.GetElapsedTime(admitted[i].Arrived).TotalSeconds);
-            ChatMeter.PromptTokens.Add(admitted[i].Context.Length);
+            if (admitted[i].CountsPrompt) ChatMeter.PromptTokens.Add(admitted[i].Context.Length);
         }
         try { Copy(runner.Prefill(items), items.Length * runner.VocabularySize); }
         catch (Exception error)

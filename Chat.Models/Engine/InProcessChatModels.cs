@@ -68,7 +68,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
         var engine = model.Engine;
         engine.Submit(sequence);
         // Declared after the submission: disposed of first, so that a late cancellation cannot follow a stop.
-        using var registration = cancellation.Register(() => GiveUp(engine, sequence, stopped: false));
+        using var registration = cancellation.Register(() => GiveUp(engine, sequence, stopped: !request.CancelMeansAbort));
         try
         {
             await foreach (var chunk in sequence.Output.ReadAllAsync(cancellation))
@@ -83,7 +83,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
         }
         finally
         {
-            if (!sequence.Output.Completion.IsCompleted) GiveUp(engine, sequence, stopped: !cancellation.IsCancellationRequested);
+            if (!sequence.Output.Completion.IsCompleted) GiveUp(engine, sequence, stopped: !cancellation.IsCancellationRequested || !request.CancelMeansAbort);
         }
     }
 
@@ -103,6 +103,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
         var tokens = model.Model.Tokens;
         return new()
         {
+            CountsPrompt = request.Index == 0,
             Search = resolved.Strategy.Start(resolved.Options, new()
             {
                 Tokens = tokens,

@@ -28,6 +28,9 @@ public sealed class Sequence
     /// <summary>When the request came, by the engine's clock.</summary>
     public required long Arrived { get; init; }
 
+    /// <summary>Several choices of one request read one prompt, and usage names it once.</summary>
+    public bool CountsPrompt { get; init; } = true;
+
     public ChannelReader<GenerationChunk> Output => channel.Reader;
 
     public bool IsCancelled => isCancelled;
@@ -35,7 +38,7 @@ public sealed class Sequence
     /// <summary>The output is full; whoever reads wakes the engine.</summary>
     public bool IsPaused { get => isPaused; internal set => isPaused = value; }
 
-    /// <summary>The request was given up by someone who stopped reading (a stop), not by a cancelled call (an abort).</summary>
+    /// <summary>The request was given up on purpose (a stop), not by a caller who went away (an abort).</summary>
     public bool WasStopped { get; private set; }
 
     internal int[] Rows { get; set; } = [];

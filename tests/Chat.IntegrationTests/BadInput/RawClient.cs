@@ -6,13 +6,13 @@ namespace Chat.IntegrationTests.BadInput;
 /// <summary>Bytes over a bare socket, for what no HTTP client would send.</summary>
 internal static class RawClient
 {
-    /// <summary>Sends the text and reads until the server closes or has answered with a whole head and stays silent.</summary>
-    public static async Task<string> SendAsync(Uri server, string text)
+    /// <summary>Sends the head as Latin-1 and the body as UTF-8, reads until the answer's head is whole or the server closes, and goes away.</summary>
+    public static async Task<string> SendAsync(Uri server, string head, string body = "")
     {
         using var client = new TcpClient();
         await client.ConnectAsync(server.Host, server.Port);
         var stream = client.GetStream();
-        await stream.WriteAsync(Encoding.Latin1.GetBytes(text));
+        await stream.WriteAsync((byte[])[.. Encoding.Latin1.GetBytes(head), .. Encoding.UTF8.GetBytes(body)]);
         using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(20));
         var answer = new StringBuilder();
         var buffer = new byte[4096];

@@ -10,6 +10,7 @@ using Microsoft.Extensions.Logging;
 namespace Chat.IntegrationTests.Hosts;
 
 /// <summary>Models of a folder, as configuration asks for them, in a host that really reads them.</summary>
+[Collection("counts")]      // one process, one meter: classes that read or move it run one after the other
 public sealed class InProcessModelsTests
 {
     private static readonly string Models = Path.Combine(AppContext.BaseDirectory, "Models");

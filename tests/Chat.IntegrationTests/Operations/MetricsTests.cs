@@ -4,6 +4,7 @@ using Chat.IntegrationTests.OpenAi;
 
 namespace Chat.IntegrationTests.Operations;
 
+[Collection("counts")]      // one process, one meter: classes that read or move it run one after the other
 public sealed class MetricsTests : IAsyncLifetime
 {
     private OpenAiServer server = null!;
