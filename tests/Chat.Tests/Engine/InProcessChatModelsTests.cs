@@ -116,6 +116,37 @@ public sealed class InProcessChatModelsTests : IDisposable
     }
 
     [Fact]
+    public async Task Readers_that_dawdle_leave_or_cancel_leave_nothing_behind_and_disturb_nobody()
+    {
+        var models = Serve(rows: 6, outputChunks: 2);
+        var alone = new Dictionary<int, string>();
+        for (var question = 0; question < 6; question++) alone[question] = Text(await Hear(models, Question(question)));
+
+        await Task.WhenAll(Enumerable.Range(0, 90).Select(i => Task.Run(async () =>
+        {
+            using var cancel = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token);
+            var heard = "";
+            try
+            {
+                await foreach (var chunk in models.GenerateAsync(Question(i % 6), cancel.Token))
+                {
+                    heard += chunk.Text;
+                    if (i % 3 == 1) await Task.Yield();
+                    if (i % 5 == 2 && heard.Length > i % 7) await cancel.CancelAsync();
+                    if (i % 5 == 3 && heard.Length > i % 7) break;
+                }
+                if (i % 5 is not (2 or 3)) Assert.Equal(alone[i % 6], heard);
+            }
+            catch (OperationCanceledException) when (i % 5 == 2) { }
+            Assert.StartsWith(heard, alone[i % 6], StringComparison.Ordinal);
+        })));
+
+        await Until(() => runner!.Held == 0);
+
+        static GenerationRequest Question(int i) => Request(i % 2 == 0 ? """{"strategy":"sample","seed":3}""" : """{"strategy":"beam","numBeams":3}""", $"Question {i}");
+    }
+
+    [Fact]
     public async Task A_model_that_cannot_start_is_unavailable_and_says_so_at_once()
     {
         var models = Serve(create: _ => throw new InvalidOperationException("no such file"));
