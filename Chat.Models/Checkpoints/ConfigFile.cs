@@ -83,6 +83,12 @@ public sealed class ConfigFile
         ? value.ValueKind == JsonValueKind.String ? value.GetString() : throw Bad(key, $"must be a text, not {Shown(value)}")
         : null;
 
+    /// <summary>The first text of a list, or <c>null</c> when the key is absent or the list empty.</summary>
+    public string? FirstText(string key) => Find(key) is not { } value ? null
+        : value.ValueKind != JsonValueKind.Array ? throw Bad(key, $"must be a list, not {Shown(value)}")
+        : value.GetArrayLength() == 0 ? null
+        : value[0].ValueKind == JsonValueKind.String ? value[0].GetString() : throw Bad(key, $"must be a list of texts, not {Shown(value)}");
+
     /// <summary>The error of a value that cannot be.</summary>
     public CheckpointException Bad(string key, string what) => new(CheckpointErrors.BadConfig, $"{path}: '{key}' {what}.");
 

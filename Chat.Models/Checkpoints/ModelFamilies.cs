@@ -24,11 +24,13 @@ public static class ModelFamilies
         foreach (var entry in Families[family](config, checkpoint).ToArray()) checkpoint.CheckFinite(entry);
     }
 
-    /// <summary>The family of a configuration: its <c>model_type</c>.</summary>
+    private static readonly Dictionary<string, string> Architectures = new() { ["EVAModel"] = "eva", ["LlamaForCausalLM"] = "llama" };
+
+    /// <summary>The family of a configuration: its <c>model_type</c>, or what its <c>architectures</c> name first.</summary>
     /// <exception cref="CheckpointException"><c>unsupported</c>; the message lists the known ones.</exception>
     public static string Of(ConfigFile config)
     {
-        var family = config.Text("model_type") ?? throw config.Bad("model_type", "is missing");
+        var family = config.Text("model_type") ?? (config.FirstText("architectures") is { } name ? Architectures.GetValueOrDefault(name, name) : throw config.Bad("model_type", "is missing"));
         return Families.ContainsKey(family) ? family
             : throw new CheckpointException(CheckpointErrors.Unsupported, $"Models of type '{family}' are not known. Known: {string.Join(", ", Families.Keys.Order(StringComparer.Ordinal))}.");
     }

@@ -98,13 +98,17 @@ public sealed class ByteLevelTokenizer : ITextTokenizer
         return text;
     }
 
-    private static BpeTokenizer Merger(TokenizerJson file) => BpeTokenizer.Create(new BpeOptions(file.Vocabulary)
+    private static BpeTokenizer Merger(TokenizerJson file)
     {
-        Merges = file.Merges,
-        ByteLevel = true,
-        PreTokenizer = null,
-        Normalizer = null,
-    });
+        // The library meets these with an InvalidOperationException, or not at all.
+        foreach (var merge in file.Merges)
+        {
+            var parts = merge.Split(' ');
+            if (parts.Length != 2 || !file.Vocabulary.ContainsKey(parts[0]) || !file.Vocabulary.ContainsKey(parts[1]) || !file.Vocabulary.ContainsKey(parts[0] + parts[1]))
+                throw Bad($"has the merge '{merge}', which does not make one known token of two");
+        }
+        return BpeTokenizer.Create(new BpeOptions(file.Vocabulary) { Merges = file.Merges, ByteLevel = true, PreTokenizer = null, Normalizer = null });
+    }
 
     private static byte[]?[] Table(TokenizerJson file)
     {

@@ -139,7 +139,7 @@ public sealed record TokenizerJson
 
     private static bool Flag(JsonElement part, string key, bool absent = false) => Optional(part, key)?.GetBoolean() ?? absent;
 
-    private static int Id(JsonElement value) => value.TryGetInt32(out var id) && id >= 0 && id < 1 << 24 ? id : throw Bad($"has the id {value}");
+    private static int Id(JsonElement value) => value.TryGetInt32(out var id) && id >= 0 && id < 1 << 20 ? id : throw Bad($"has the id {value}");
 
     private static CheckpointException Bad(string what) => new(CheckpointErrors.BadConfig, $"tokenizer.json {what}.");
     private static CheckpointException Unsupported(string part, string what) => new(CheckpointErrors.Unsupported, $"tokenizer.json: {part} = {what} is not known.");

@@ -86,6 +86,20 @@ public sealed class CheckpointTests : IDisposable
         Assert.Equal(kind, Kind());
     }
 
+    [Fact]
+    public void Without_a_model_type_the_architecture_tells_the_family()
+    {
+        Copy("good");
+        var config = File.ReadAllText(folder.At("config.json")).Replace("\"model_type\": \"llama\", ", "", StringComparison.Ordinal);
+        Assert.DoesNotContain("model_type", config, StringComparison.Ordinal);
+        File.WriteAllText(folder.At("config.json"), config);
+        ModelFamilies.Check(folder.Path);
+        File.WriteAllText(folder.At("config.json"), config.Replace("LlamaForCausalLM", "RwkvModel", StringComparison.Ordinal));
+        Assert.Equal("unsupported", Kind());
+        File.WriteAllText(folder.At("config.json"), config.Replace("[\"LlamaForCausalLM\"]", "7", StringComparison.Ordinal));
+        Assert.Equal("bad_config", Kind());
+    }
+
     private string Kind() => Assert.Throws<CheckpointException>(() => ModelFamilies.Check(folder.Path)).Kind;
 
     private void Copy(string broken)

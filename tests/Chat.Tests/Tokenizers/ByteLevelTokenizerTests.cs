@@ -112,6 +112,7 @@ public class ByteLevelTokenizerTests
     [InlineData("model", """{"type":"BPE","vocab":{"a":"b"},"merges":[]}""", "bad_config")]
     [InlineData("model", """{"type":"BPE","vocab":[],"merges":[]}""", "bad_config")]
     [InlineData("model", "null", "bad_config")]
+    [InlineData("added_tokens", """[{"id":99999999,"content":"x"}]""", "bad_config")]
     [InlineData("pre_tokenizer", """{"type":"Whitespace"}""", "unsupported")]
     [InlineData("pre_tokenizer", "null", "unsupported")]
     [InlineData("pre_tokenizer", """{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated"},{"type":"ByteLevel"}]}""", "bad_config")]
@@ -122,6 +123,15 @@ public class ByteLevelTokenizerTests
     [InlineData("added_tokens", """[{"id":300,"content":"x","single_word":true}]""", "unsupported")]
     public void What_is_not_known_is_refused(string key, string json, string kind) =>
         Assert.Equal(kind, Assert.Throws<CheckpointException>(() => Changed(root => root[key] = JsonNode.Parse(json))).Kind);
+
+    [Theory]
+    [InlineData("\"q z\"")]
+    [InlineData("\"q\"")]
+    [InlineData("\"q z y\"")]
+    [InlineData("[\"Ġ\",\"nowhere\"]")]
+    [InlineData("7")]
+    public void A_merge_of_unknown_tokens_is_refused(string merge) =>
+        Assert.Equal("bad_config", Assert.Throws<CheckpointException>(() => Changed(root => root["model"]!["merges"]!.AsArray().Add(JsonNode.Parse(merge)))).Kind);
 
     [Theory]
     [InlineData("")]
