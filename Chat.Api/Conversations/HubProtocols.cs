@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Diagnostics.CodeAnalysis;
+using System.Reflection;
 using System.Runtime.ExceptionServices;
 using System.Text.Json;
 using Chat.Api.Store;
@@ -44,6 +45,8 @@ internal static class HubProtocols
     /// <summary>SignalR answers arguments that do not fit with a bare «failed to invoke»; here they are <c>invalid</c> like any other bad input.</summary>
     private sealed class ClearProtocol(IHubProtocol inner) : IHubProtocol
     {
+        private static readonly string[] Methods = [.. typeof(ChatHub).GetMethods(BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly).Select(m => m.Name)];
+
         public string Name => inner.Name;
         public int Version => inner.Version;
         public TransferFormat TransferFormat => inner.TransferFormat;
@@ -54,13 +57,14 @@ internal static class HubProtocols
         public bool TryParseMessage(ref ReadOnlySequence<byte> input, IInvocationBinder binder, [NotNullWhen(true)] out HubMessage? message)
         {
             if (!inner.TryParseMessage(ref input, binder, out message)) return false;
-            if (message is InvocationBindingFailureMessage { BindingFailure.SourceException: not HubException and var failure } unreadable)
+            if (message is InvocationBindingFailureMessage { BindingFailure.SourceException: var failure } unreadable)
                 message = new InvocationBindingFailureMessage(unreadable.InvocationId, unreadable.Target, ExceptionDispatchInfo.Capture(new HubException(Sentence(unreadable.Target, failure))));
             return true;
         }
 
         private static string Sentence(string method, Exception failure)
         {
+            if (!Methods.Contains(method)) return $"invalid: No method '{method}'. Known: {string.Join(", ", Methods)}.";
             for (var e = failure; e is not null; e = e.InnerException)
             {
                 if (e is JsonException { Path: { Length: > 0 } path }) return $"invalid: An argument of '{method}' cannot be read at {path}: wrong type, unknown word, or a key twice.";

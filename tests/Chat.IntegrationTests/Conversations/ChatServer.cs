@@ -8,6 +8,7 @@ using Microsoft.AspNetCore.SignalR.Client;
 using Microsoft.AspNetCore.TestHost;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
+using StackExchange.Redis;
 
 namespace Chat.IntegrationTests.Conversations;
 
@@ -26,7 +27,7 @@ public sealed class ChatServer : IAsyncDisposable
         (this.factory, Models, Log, this.folder, this.redis, this.ownsRedis) = (factory, models, log, folder, redis, ownsRedis);
         factory.UseKestrel();
         factory.StartServer();
-        Address = new(factory.Services.GetRequiredService<IServer>().Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Single());
+        Address = new(factory.Services.GetRequiredService<Microsoft.AspNetCore.Hosting.Server.IServer>().Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Single());
     }
 
     public FakeChatModels Models { get; }
@@ -75,6 +76,14 @@ public sealed class ChatServer : IAsyncDisposable
         var client = new HttpClient { BaseAddress = Address };
         if (token is not null) client.DefaultRequestHeaders.Authorization = new("Bearer", token);
         return client;
+    }
+
+    /// <summary>The names of all keys of the store that match a pattern.</summary>
+    public async Task<IReadOnlyList<string>> KeysAsync(string pattern)
+    {
+        var configuration = redis?.Configuration ?? $"!{Path.Combine(folder, "store", "garnet.sock")}";
+        await using var connection = await ConnectionMultiplexer.ConnectAsync(configuration);
+        return [.. connection.GetServers()[0].Keys(pattern: pattern).Select(k => (string)k!)];
     }
 
     public async ValueTask DisposeAsync()

@@ -1,0 +1,154 @@
+using System.Net;
+using System.Net.Http.Json;
+using System.Text.Json.Nodes;
+using StackExchange.Redis;
+
+namespace Chat.IntegrationTests.Conversations;
+
+public sealed class HttpOverGarnetTests(GarnetServer shared) : HttpTests(shared), IClassFixture<GarnetServer>;
+
+public sealed class HttpOverRedisTests(RedisBackedServer shared) : HttpTests(shared), IClassFixture<RedisBackedServer>;
+
+/// <summary>/api/conversations and its neighbours.</summary>
+public abstract class HttpTests(SharedServer shared)
+{
+    private ChatServer Server => shared.Server;
+
+    [Fact]
+    public async Task Conversations_are_listed_newest_first_page_by_page()
+    {
+        await using var client = await Server.ConnectAsync();
+        using var http = Server.Http();
+        var started = new List<string>();
+        for (var i = 0; i < 5; i++) started.Add(await client.StartAsync());
+        await client.Send(started[0], "m", "Touched last, and the title is cut after sixty characters, not one more").AllAsync();
+
+        var pages = new List<string>();
+        string? cursor = null;
+        do
+        {
+            var page = (await http.GetFromJsonAsync<JsonObject>($"/api/conversations?limit=2&cursor={cursor}"))!;
+            Assert.InRange(page["conversations"]!.AsArray().Count, 0, 2);
+            pages.AddRange(page["conversations"]!.AsArray().Select(c => (string)c!["conversationId"]!));
+            cursor = (string?)page["nextCursor"];
+        }
+        while (cursor is not null);
+
+        Assert.Equal(started[0], pages[0]);
+        Assert.Equal(started.Order(), pages.Where(started.Contains).Order());
+        Assert.Equal(pages.Count, pages.Distinct().Count());
+        var read = (await http.GetFromJsonAsync<JsonObject>($"/api/conversations/{started[0]}"))!;
+        Assert.Equal("Touched last, and the title is cut after sixty characters, n", (string)read["title"]!);
+    }
+
+    [Fact]
+    public async Task Search_finds_words_in_titles_and_turns_whatever_their_case()
+    {
+        await using var client = await Server.ConnectAsync();
+        using var http = Server.Http();
+        var conversation = await client.StartAsync();
+        await client.Send(conversation, "m1", "About gryphons").AllAsync();
+        await client.Send(conversation, "m2", "and the 北方的森林 there").AllAsync();
+
+        foreach (var (words, count) in new[] { ("GRYPHONS", 1), ("北方的森林", 1), ("nothing of the kind", 0) })
+        {
+            var found = (await http.GetFromJsonAsync<JsonObject>($"/api/conversations?q={Uri.EscapeDataString(words)}"))!["conversations"]!.AsArray();
+            Assert.Equal(count, found.Count);
+        }
+    }
+
+    [Fact]
+    public async Task A_rename_holds_against_later_messages()
+    {
+        await using var client = await Server.ConnectAsync();
+        using var http = Server.Http();
+        var conversation = await client.StartAsync();
+
+        var renamed = await http.PatchAsJsonAsync($"/api/conversations/{conversation}", new { title = "Mine" });
+        await client.Send(conversation, "m", "another title").AllAsync();
+
+        Assert.Equal(HttpStatusCode.OK, renamed.StatusCode);
+        Assert.Equal("Mine", (string)(await http.GetFromJsonAsync<JsonObject>($"/api/conversations/{conversation}"))!["title"]!);
+    }
+
+    [Fact]
+    public async Task An_export_has_all_that_decided_a_reply()
+    {
+        await using var client = await Server.ConnectAsync();
+        using var http = Server.Http();
+        var conversation = await client.StartAsync();
+        var reply = (await client.Send(conversation, "m", "hello", options: new { decoding = new { seed = 5 } }).AllAsync())[0].ReplyId;
+        await client.InvokeAsync("Rate", conversation, reply, "down", "#wrong #short it was not helpful");
+
+        var export = (await http.GetFromJsonAsync<JsonObject>($"/api/conversations/{conversation}/export"))!;
+
+        var record = export["turns"]![1]!["reply"]!;
+        Assert.Equal(("fake", "f00dfeedf00dfeed", "sample", 5L, "chat"), ((string)record["model"]!, (string)record["modelHash"]!, (string)record["strategy"]!, (long)record["seed"]!, (string)record["bot"]!));
+        Assert.True((double)record["firstTokenMs"]! <= (double)record["totalMs"]!);
+        Assert.Equal(["sent", "started", "firstToken", "finished", "rated"], export["journal"]!.AsArray().Select(f => (string)f!["kind"]!));
+        Assert.Equal(["wrong", "short"], export["ratings"]![reply]!["reasons"]!.AsArray().Select(r => (string)r!));
+        Assert.All(export["turns"]!.AsArray(), t => Assert.Equal(1, (int)t!["schema"]!));
+    }
+
+    [Fact]
+    public async Task A_deleted_conversation_leaves_nothing_behind_and_its_running_reply_ends()
+    {
+        await using var client = await Server.ConnectAsync();
+        using var http = Server.Http();
+        var conversation = await client.StartAsync();
+        await client.Send(conversation, "m1", "first").AllAsync();
+        Server.Models.BeforeToken = (request, token, cancellation) => token > 3 && request.Messages[^1].Text == "running" ? Task.Delay(Timeout.Infinite, cancellation) : Task.CompletedTask;
+        var running = client.Send(conversation, "m2", "running").AllAsync();
+        await Until.TrueAsync(async () => (await client.HistoryAsync(conversation)).Count == 4);
+
+        var deleted = await http.DeleteAsync($"/api/conversations/{conversation}");
+
+        Assert.Equal(HttpStatusCode.NoContent, deleted.StatusCode);
+        Assert.Equal("stopped", (await running)[^1].FinishReason);
+        Assert.Equal(HttpStatusCode.NotFound, (await http.GetAsync($"/api/conversations/{conversation}")).StatusCode);
+        Assert.Equal(HttpStatusCode.NotFound, (await http.DeleteAsync($"/api/conversations/{conversation}")).StatusCode);
+        Assert.StartsWith("not_found: ", await ChatClient.ErrorOfAsync(() => client.HistoryAsync(conversation)));
+        Assert.Empty(await Server.KeysAsync($"*{conversation}*"));
+    }
+
+    [Theory]
+    [InlineData("GET", "/api/conversations?limit=0", null, 400)]
+    [InlineData("GET", "/api/conversations?limit=201", null, 400)]
+    [InlineData("GET", "/api/conversations?limit=many", null, 400)]
+    [InlineData("GET", "/api/conversations?cursor=%21%21", null, 400)]
+    [InlineData("GET", "/api/conversations?cursor=AAAA", null, 400)]
+    [InlineData("GET", "/api/conversations/nobody", null, 404)]
+    [InlineData("GET", "/api/conversations/nobody/export", null, 404)]
+    [InlineData("PATCH", "/api/conversations/nobody", "{\"title\":\"x\"}", 404)]
+    [InlineData("PATCH", "/api/conversations/nobody", "{\"title\":\"\"}", 400)]
+    [InlineData("PATCH", "/api/conversations/nobody", "{\"title\":7}", 400)]
+    [InlineData("PATCH", "/api/conversations/nobody", "{\"title\":", 400)]
+    [InlineData("PATCH", "/api/conversations/nobody", "[]", 400)]
+    [InlineData("PATCH", "/api/conversations/nobody", "null", 400)]
+    [InlineData("PATCH", "/api/conversations/nobody", "{\"title\":\"a\",\"title\":\"b\"}", 400)]
+    [InlineData("PATCH", "/api/conversations/nobody", "{\"title\":\"\\ud800\"}", 400)]
+    [InlineData("DELETE", "/api/conversations/nobody", null, 404)]
+    [InlineData("POST", "/api/conversations", "{}", 405)]
+    [InlineData("GET", "/api/nothing", null, 404)]
+    public async Task Bad_requests_are_problems(string method, string path, string? body, int status)
+    {
+        using var http = Server.Http();
+        using var request = new HttpRequestMessage(new(method), path) { Content = body is null ? null : new StringContent(body, System.Text.Encoding.UTF8, "application/json") };
+
+        using var response = await http.SendAsync(request);
+
+        Assert.Equal(status, (int)response.StatusCode);
+        Assert.Equal("application/problem+json", response.Content.Headers.ContentType?.MediaType);
+        Assert.Equal(status, (int)(await response.Content.ReadFromJsonAsync<JsonObject>())!["status"]!);
+    }
+
+    [Fact]
+    public async Task Bots_are_listed()
+    {
+        using var http = Server.Http();
+
+        var bots = (await http.GetFromJsonAsync<JsonArray>("/api/bots"))!;
+
+        Assert.Equal("chat", (string)bots[0]!["name"]!);
+    }
+}

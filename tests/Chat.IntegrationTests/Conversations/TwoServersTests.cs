@@ -1,0 +1,134 @@
+using StackExchange.Redis;
+
+namespace Chat.IntegrationTests.Conversations;
+
+/// <summary>Two gateways on one Redis, and what is left when one of them, or the store, dies.</summary>
+public sealed class TwoServersTests
+{
+    private const string Words = "one two three four five six seven eight nine ten";
+
+    [Fact]
+    public async Task A_reply_is_read_stopped_and_continued_from_another_server()
+    {
+        await using var redis = await RedisServer.StartAsync();
+        await using var writer = await ChatServer.StartAsync(Store.Redis, redis);
+        await using var other = await ChatServer.StartAsync(Store.Redis, redis);
+        using var release = new SemaphoreSlim(0);
+        writer.Models.Script = _ => Words;
+        writer.Models.BeforeToken = (_, token, cancellation) => token < 8 ? Task.CompletedTask : release.WaitAsync(cancellation);
+        await using var here = await writer.ConnectAsync();
+        await using var there = await other.ConnectAsync(messagePack: true);
+        var conversation = await here.StartAsync();
+
+        var first = here.Send(conversation, "m", "hi").AllAsync();
+        await Until.TrueAsync(async () => await there.HistoryAsync(conversation) is [_, var t] && ((string)t["text"]!).Length > 10);
+        var reply = (string)(await there.HistoryAsync(conversation))[1]["id"]!;
+        var along = there.Attach(conversation, reply, 0).AllAsync();
+        release.Release(3);
+        Assert.StartsWith("busy: ", await ChatClient.ErrorOfAsync(there.Send(conversation, "m2", "too early")));
+        await there.StopAsync(conversation, reply);
+
+        var heard = await first;
+        Assert.Equal(("finished", "stopped"), (heard[^1].Type, heard[^1].FinishReason));
+        Assert.Equal(heard.Select(e => (e.Type, e.Sequence, e.Text)), (await along).Select(e => (e.Type, e.Sequence, e.Text)));
+        Assert.Equal(heard.Text(), (string)(await there.HistoryAsync(conversation))[1]["text"]!);
+        Assert.Equal("finished", (await there.Send(conversation, "m2", "now here").AllAsync())[^1].Type);
+    }
+
+    [Fact]
+    public async Task A_shutdown_ends_a_running_reply_as_interrupted_and_the_message_can_be_sent_again()
+    {
+        await using var redis = await RedisServer.StartAsync();
+        await using var other = await ChatServer.StartAsync(Store.Redis, redis);
+        await using var there = await other.ConnectAsync();
+        var conversation = await there.StartAsync();
+        string text;
+        await using (var writer = await ChatServer.StartAsync(Store.Redis, redis))
+        {
+            writer.Models.Script = _ => Words;
+            writer.Models.BeforeToken = (_, token, cancellation) => token < 8 ? Task.CompletedTask : Task.Delay(Timeout.Infinite, cancellation);
+            await using var here = await writer.ConnectAsync();
+            _ = here.Send(conversation, "m", "hi").AllAsync().ContinueWith(t => t.Exception, TaskScheduler.Default);
+            await Until.TrueAsync(async () => await there.HistoryAsync(conversation) is [_, var t] && ((string)t["text"]!).Length > 10);
+        }
+
+        var turn = (await there.HistoryAsync(conversation))[1];
+        text = (string)turn["text"]!;
+        Assert.Equal("interrupted", (string)turn["state"]!);
+        Assert.StartsWith(text, Words, StringComparison.Ordinal);
+        var replay = await there.Attach(conversation, (string)turn["id"]!, 0).AllAsync();
+        Assert.Equal((text, "error"), (replay.Text(), replay[^1].Type));
+        var again = await there.Send(conversation, "m", "hi").AllAsync();
+        Assert.NotEqual((string)turn["id"]!, again[0].ReplyId);
+        Assert.Equal("finished", again[^1].Type);
+        Assert.Equal(3, (await there.HistoryAsync(conversation)).Count);
+    }
+
+    [Fact]
+    public async Task A_reply_whose_writer_lost_its_lease_to_another_writes_nothing_more()
+    {
+        await using var redis = await RedisServer.StartAsync();
+        await using var server = await ChatServer.StartAsync(Store.Redis, redis);
+        using var release = new SemaphoreSlim(0);
+        server.Models.Script = _ => Words;
+        server.Models.BeforeToken = (_, token, cancellation) => token < 4 ? Task.CompletedTask : release.WaitAsync(cancellation);
+        await using var client = await server.ConnectAsync();
+        var conversation = await client.StartAsync();
+        var stream = client.Send(conversation, "m", "hi").AllAsync();
+        await Until.TrueAsync(async () => await client.HistoryAsync(conversation) is [_, var t] && ((string)t["text"]!).Length > 4);
+        var database = await ConnectionMultiplexer.ConnectAsync(redis.Configuration);
+        var reply = (string)(await client.HistoryAsync(conversation))[1]["id"]!;
+        var length = await database.GetDatabase().ListLengthAsync($"chat:{{{conversation}}}:log:{reply}");
+
+        await database.GetDatabase().StringIncrementAsync($"chat:{{{conversation}}}:fence");
+        release.Release(100);
+        await Until.TrueAsync(() => server.Models.Running == 0);
+
+        Assert.Equal(length, (await database.GetDatabase().ListRangeAsync($"chat:{{{conversation}}}:log:{reply}")).TakeWhile(e => !((string)e!).Contains("\"error\"")).Count());
+        Assert.Equal("error", (await stream)[^1].Type);
+        Assert.Equal("interrupted", (string)(await client.HistoryAsync(conversation))[1]["state"]!);
+        await database.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task While_the_store_is_away_calls_are_busy_and_a_running_reply_goes_on_when_it_is_back()
+    {
+        await using var redis = await RedisServer.StartAsync();
+        await using var server = await ChatServer.StartAsync(Store.Redis, redis);
+        using var release = new SemaphoreSlim(0);
+        server.Models.Script = _ => Words;
+        server.Models.BeforeToken = (_, token, cancellation) => token < 4 ? Task.CompletedTask : release.WaitAsync(cancellation);
+        await using var client = await server.ConnectAsync();
+        var conversation = await client.StartAsync();
+        var heard = client.Send(conversation, "m", "hi").AllAsync();
+        await Until.TrueAsync(async () => await client.HistoryAsync(conversation) is [_, var t] && ((string)t["text"]!).Length > 4);
+
+        redis.Kill();
+        release.Release(100);
+        Assert.StartsWith("busy: The conversation store does not answer", await ChatClient.ErrorOfAsync(() => client.StartAsync()));
+        await redis.RestartAsync();
+
+        var events = await heard;
+        Assert.Equal((Words, "finished"), (events.Text(), events[^1].Type));
+        Assert.Equal(Enumerable.Range(1, events.Count).Select(i => (long)i), events.Select(e => e.Sequence));
+        Assert.Equal(Words, (string)(await client.HistoryAsync(conversation))[1]["text"]!);
+    }
+
+    [Fact]
+    public async Task A_reply_that_nobody_reads_is_stopped()
+    {
+        await using var server = await ChatServer.StartAsync(Store.Garnet, settings: ("Replies:NoReaderSeconds", "0.2"));
+        server.Models.BeforeToken = (_, token, cancellation) => token < 4 ? Task.CompletedTask : Task.Delay(Timeout.Infinite, cancellation);
+        await using var client = await server.ConnectAsync();
+        var conversation = await client.StartAsync();
+
+        await using (var device = await server.ConnectAsync())
+        {
+            await foreach (var item in device.Send(conversation, "m", "hi"))
+                if (item.Type == "delta") break;
+        }
+
+        await Until.TrueAsync(async () => (string)(await client.HistoryAsync(conversation))[1]["state"]! == "stopped");
+        Assert.Equal(0, server.Models.Running);
+    }
+}
