@@ -46,7 +46,8 @@ public sealed class TokenTable
 
     /// <summary>
     /// The pieces in which repetition is counted: characters of Chinese, Japanese, Korean and punctuation, whole tokens of alphabets (three
-    /// letters of an English word recur in any text, three Chinese characters are a phrase).
+    /// letters of an English word recur in any text, three Chinese characters are a phrase). For alphabets this is the usual 3-gram blocking of
+    /// BPE tokens over context and reply (Roller et al., arXiv:2004.13637).
     /// </summary>
     public ReadOnlySpan<string> Units(int id) => units[id];
 

@@ -15,6 +15,9 @@ public sealed record EngineOptions
     /// <summary>Chunks that may wait for a slow reader; then its reply, and only that, pauses.</summary>
     public int OutputChunks { get; init; } = 64;
 
+    /// <summary>Told after each step which share of the rows is in use; called on the engine's thread.</summary>
+    public Action<double> OnUsage { get; init; } = _ => { };
+
     /// <summary>Told of failures of the model; called on the engine's thread.</summary>
     public Action<Exception> OnFailure { get; init; } = _ => { };
 }

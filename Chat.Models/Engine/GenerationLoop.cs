@@ -41,7 +41,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         var active = scheduler.Running.Where(s => !admitted.Contains(s) && HasRoom(s)).ToArray();
         if (active.Length > 0) Decode(runner, active);
         Fork(runner);
-        ChatMeter.CacheUsage.Record(scheduler.Usage);
+        options.OnUsage(scheduler.Usage);
         return admitted.Count > 0 || active.Length > 0;
     }
 
@@ -56,7 +56,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
             (sequence.Rows.Length > 0 ? ChatMeter.RequestsRunning : ChatMeter.RequestsWaiting).Add(-1);
             sequence.Complete(new GenerationException(GenerationError.Unavailable, reason));
         }
-        ChatMeter.CacheUsage.Record(0);
+        options.OnUsage(0);
     }
 
     private bool HasRoom(Sequence sequence)

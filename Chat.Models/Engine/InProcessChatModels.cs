@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using Chat.Domain.Generation;
@@ -6,8 +7,8 @@ using Chat.Models.Decoding;
 namespace Chat.Models.Engine;
 
 /// <summary>
-/// Models in this process, each with an engine of its own. Leaving the stream early (a break out of the loop) is a stop, cancelling its
-/// token an abort; both free the rows within one step, and only the metrics tell them apart.
+/// Models in this process, each with an engine of its own. Leaving the stream early or cancelling its token frees the rows within one step;
+/// the request says how that is counted.
 /// </summary>
 public sealed class InProcessChatModels : IChatModels, IDisposable
 {
@@ -17,6 +18,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
     private readonly JsonObject? configured;
     private readonly TimeProvider time;
     private readonly Func<long> drawSeed;
+    private readonly ConcurrentDictionary<string, double> usage = [];
     private readonly Dictionary<string, Served> served;
 
     /// <param name="models">The default one first.</param>
@@ -37,7 +39,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
             catalog.CheckDefault(configured, Limits(model, options));
         }
         served = models.ToDictionary(m => m.Description.Id, m => new Served(m, Limits(m, options), new(m.Tokenizer, m.Description.MaxPromptTokens),
-            new GenerationEngine(m.Description.Id, () => m.CreateRunner(options.Rows), options, time)));
+            new GenerationEngine(m.Description.Id, () => m.CreateRunner(options.Rows), options with { OnUsage = share => ShowUsage(m.Description.Id, share) }, time)));
     }
 
     public IReadOnlyList<ModelDescription> Models { get; }
@@ -90,6 +92,13 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
     public void Dispose()
     {
         foreach (var model in served.Values) model.Engine.Dispose();
+    }
+
+    // All models have as many rows, so the process's share is the mean of theirs.
+    private void ShowUsage(string model, double share)
+    {
+        usage[model] = share;
+        ChatMeter.CacheUsage.Record(usage.Values.Sum() / Models.Count);
     }
 
     private static void GiveUp(GenerationEngine engine, Sequence sequence, bool stopped)
