@@ -83,16 +83,16 @@ export class Settings {
       select.value = names.includes(value) ? value : '';
     };
     byId('bots').hidden = this.#bots.length < 2;
-    fill(this.#bot, `${t('botDefault')}: ${this.#bots[0]?.name}`, this.#bots.slice(1).map((bot) => bot.name));
-    const preferred = this.#models[0]?.id;
-    fill(this.#model, preferred ? `${t('modelDefault')}: ${preferred}` : t('modelDefault'), this.#models.map((model) => model.id));
+    fill(this.#bot, t('default', { name: this.#bots[0]?.name ?? '' }), this.#bots.slice(1).map((bot) => bot.name));
+    fill(this.#model, t('default', { name: this.#models[0]?.id ?? '' }), this.#models.map((model) => model.id));
     fill(this.#strategy, t('strategyDefault'), this.#strategies.map((strategy) => strategy.name));
     this.#describe();
     this.#label();
   }
 
   #describe() {
-    byId('set-summary').textContent = this.#strategies.find((strategy) => strategy.name === this.#strategy.value)?.summary ?? '';
+    const chosen = this.#strategies.find((strategy) => strategy.name === this.#strategy.value);
+    byId('set-summary').textContent = chosen ? t('strategies')[chosen.name] ?? chosen.summary ?? '' : '';
   }
 
   #label() {
