@@ -4,8 +4,8 @@ using Chat.Models.Checkpoints;
 namespace Chat.Models.Tokenizers;
 
 /// <summary>
-/// EVA's <c>vocab.txt</c>: one entry a line, id = line. A blank is written ▂, a line break ▃. Encoding takes the longest entry at each place; the reference first cuts
-/// the text into words with jieba, so ids of Chinese text can differ from its, while texts and ids convert back and forth the same. Thread-safe and immutable.
+/// EVA's <c>vocab.txt</c>: one entry a line, id = line. A blank is written ▂, a line break ▃. Encoding takes the longest entry at each place; the reference first folds
+/// full-width punctuation and cuts the text into words with jieba, so ids can differ from its, while texts and ids convert back and forth the same. Thread-safe and immutable.
 /// </summary>
 public sealed class EvaTokenizer : ITextTokenizer
 {
