@@ -33,6 +33,7 @@ app.UseRateLimiter();
 app.MapChatHub();
 app.MapConversations();
 app.MapPlugins();
+app.MapModels();
 app.MapOpenAi();
 app.MapHealth();
 app.MapOpenApiDocument();

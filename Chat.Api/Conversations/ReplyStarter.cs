@@ -69,7 +69,7 @@ internal sealed class ReplyStarter(
         var now = time.GetUtcNow();
         var replyId = Guid.CreateVersion7(now).ToString("N");
         var check = safety.Check(begin.Text, begin.MessageId);
-        var masked = check.Verdict == Domain.Safety.Verdict.Mask ? check.Cleared.Text : null;
+        var masked = check.Cleared.Refusal is null && check.Cleared.Text != begin.Text ? check.Cleared.Text : null;
         var message = begin.NewMessage
             ? new Turn { Tenant = conversation.Tenant, Id = begin.MessageId, Role = ChatRole.User, Text = begin.Text, MaskedText = masked, State = TurnState.Stop, ReplyTo = begin.Follows, CreatedAt = now }
             : null;

@@ -27,6 +27,7 @@ public static class OpenApiSetup
         ["OpenAI"] = "The shape that OpenAI's clients speak. Stores nothing.",
         ["conversations"] = "The caller's own conversations.",
         ["bots"] = "Who there is to talk to.",
+        ["models"] = "The models that answer.",
         ["plugins"] = "What options can name.",
         ["operations"] = "For whoever runs the server.",
     };

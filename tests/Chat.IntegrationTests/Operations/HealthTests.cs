@@ -1,4 +1,5 @@
 using System.Net;
+using System.Text.Json.Nodes;
 using Chat.IntegrationTests.Conversations;
 
 namespace Chat.IntegrationTests.Operations;
@@ -45,5 +46,36 @@ public sealed class HealthTests
             Assert.Equal("default-src 'none'; frame-ancestors 'none'", answer.Headers.GetValues("Content-Security-Policy").Single());
             Assert.True(answer.Headers.CacheControl!.NoStore, path);
         }
+    }
+
+    [Fact]
+    public async Task Too_many_requests_are_429_with_the_time_to_come_again_in_each_surfaces_form()
+    {
+        await using var server = await ChatServer.StartAsync(Store.Garnet, settings: ("Limits:HttpRequestsPerMinute", "2"));
+        using var http = server.Http();
+        for (var i = 0; i < 2; i++) Assert.Equal(HttpStatusCode.OK, (await http.GetAsync("/api/models")).StatusCode);
+
+        using var problem = await http.GetAsync("/api/models");
+        using var error = await http.GetAsync("/v1/models");
+
+        foreach (var answer in new[] { problem, error })
+        {
+            Assert.Equal(HttpStatusCode.TooManyRequests, answer.StatusCode);
+            Assert.InRange(answer.Headers.RetryAfter!.Delta!.Value.TotalSeconds, 1, 60);
+        }
+        Assert.Equal("limited", (string?)JsonNode.Parse(await problem.Content.ReadAsStringAsync())!["code"]);
+        Assert.Equal("rate_limit_exceeded", (string?)JsonNode.Parse(await error.Content.ReadAsStringAsync())!["error"]!["code"]);
+    }
+
+    [Fact]
+    public async Task Models_are_listed_with_what_is_known_of_them()
+    {
+        await using var server = await ChatServer.StartAsync(Store.Garnet);
+        using var http = server.Http();
+
+        var list = JsonNode.Parse(await http.GetStringAsync("/api/models"))!.AsArray();
+
+        Assert.Equal(["fake", "fake-small"], list.Select(m => (string)m!["id"]!));
+        Assert.Equal(("f00dfeedf00dfeed", 7, 512, 256), ((string)list[0]!["hash"]!, (int)list[0]!["parameters"]!, (int)list[0]!["maxPromptTokens"]!, (int)list[0]!["maxCompletionTokens"]!));
     }
 }

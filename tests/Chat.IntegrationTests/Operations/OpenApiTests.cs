@@ -36,7 +36,7 @@ public sealed class OpenApiTests : IAsyncLifetime
         Assert.All(operations, o => Assert.Contains(o["responses"]!.AsObject(), r => r.Key.StartsWith('4')));
         Assert.Superset(new HashSet<string?> 
         {
-            "createChatCompletion", "listModels", "getModel", "listPlugins", "getLiveness", "getReadiness",
+            "createChatCompletion", "listModels", "getModel", "listPlugins", "listServedModels", "getLiveness", "getReadiness",
             "listConversations", "readConversation", "renameConversation", "deleteConversation", "exportConversation", "listBots",
         }, ids.ToHashSet());
     }
