@@ -1,5 +1,5 @@
 // The message box: grows with its text, keeps a draft a conversation, and turns its button into Stop while a reply runs.
-import { byId, memory } from './dom.js';
+import { byId, fit, memory } from './dom.js';
 import { t } from './language.js';
 
 const longest = 20_000;
@@ -45,13 +45,13 @@ export class Composer {
     this.#changed();
   }
 
-  /** The conversation begun got its id, or its message is safe at the server. @param {string | null} id */
-  settle(id) {
-    if (this.#key === '' && id !== null) {
-      this.#keep('');
-      this.#key = id;
-    }
-    this.#keep(this.#box.value, id ?? '');
+  /** A message is safe at the server, so it is no draft any more. @param {string} id of its conversation, which may have just begun @param {string} text @param {boolean} isOnShow */
+  settle(id, text, isOnShow) {
+    for (const key of ['', id]) if (drafts()[key] === text) this.#keep('', key);
+    if (this.#key !== '' || !isOnShow) return;
+    this.#keep('');
+    this.#key = id;
+    this.#keep(this.#box.value);
   }
 
   /** @param {string} text */
@@ -79,6 +79,7 @@ export class Composer {
   }
 
   #changed() {
+    fit(this.#box);
     const { length } = this.#box.value;
     this.#send.disabled = this.#box.value.trim() === '';
     this.#form.dataset.count = length > longest - 2_000 ? t('characters', { n: length.toLocaleString('en') }) : '';

@@ -42,6 +42,13 @@ export function iconButton(name, label, onclick, attributes = {}) {
   return element('button', { type: 'button', class: 'plain', 'aria-label': label, title: label, onclick, ...attributes }, icon(name, attributes['data-icon']));
 }
 
+/** Where a box does not grow with its text by style alone. @param {HTMLTextAreaElement} box */
+export function fit(box) {
+  if (CSS.supports('field-sizing', 'content')) return;
+  box.style.height = 'auto';
+  box.style.height = `${box.scrollHeight}px`;
+}
+
 /** Tells a screen reader, once and politely. @param {string} text */
 export function announce(text) {
   byId('status').textContent = text;

@@ -16,6 +16,7 @@ import { Thread } from './thread.js';
 /** @typedef {import('./conversation.js').Turn} Turn */
 
 const pageOfTurns = 200;
+const askAgain = 1_000;
 
 const connection = new Connection('hubs/chat');
 const replies = new Replies(connection);
@@ -162,16 +163,14 @@ replies.addEventListener('created', (/** @type {any} */ { detail: { conversation
   if (conversation !== current) return;
   history.replaceState(null, '', `#${conversation.id}`);
 });
-replies.addEventListener('acknowledged', (/** @type {any} */ { detail: { conversation } }) => {
-  if (conversation === current) {
-    composer.settle(conversation.id);
-    announce(t('replyStarted'));
-  }
-  const info = sidebar.find(conversation.id);
-  const first = conversation.path[0];
-  conversation.title ||= first.text.slice(0, 60);
-  sidebar.put({ conversationId: conversation.id, title: conversation.title, createdAt: info?.createdAt ?? new Date().toISOString(), updatedAt: new Date().toISOString() });
-  if (conversation === current) sidebar.select(conversation.id);
+replies.addEventListener('acknowledged', (/** @type {any} */ { detail: { conversation, reply } }) => {
+  const isOnShow = conversation === current;
+  composer.settle(conversation.id, conversation.get(reply.replyTo)?.text ?? '', isOnShow);
+  if (isOnShow) announce(t('replyStarted'));
+  conversation.title ||= conversation.path[0].text.slice(0, 60);
+  const now = new Date().toISOString();
+  sidebar.put({ createdAt: now, ...sidebar.find(conversation.id), conversationId: conversation.id, title: conversation.title, updatedAt: now });
+  if (isOnShow) sidebar.select(conversation.id);
 });
 replies.addEventListener('finished', (/** @type {any} */ { detail: { conversation } }) => {
   if (conversation !== current) return;
@@ -179,7 +178,8 @@ replies.addEventListener('finished', (/** @type {any} */ { detail: { conversatio
   announce(t('replyDone'));
 });
 replies.addEventListener('refused-call', (/** @type {any} */ { detail: { conversation, question, error, started } }) => {
-  if (started || error.code === 'busy') void refresh(conversation); // the history knows what runs, or how it ended
+  // The history knows what runs, or how it ended; what it says may lead here again, so not at once.
+  if (started || error.code === 'busy') setTimeout(() => { if (conversation === current) void refresh(conversation); }, askAgain);
   if (error.code === 'unsent') {
     conversation.remove(question);
     if (conversation === current) composer.put(question.text);
@@ -191,11 +191,13 @@ replies.addEventListener('refused-call', (/** @type {any} */ { detail: { convers
 connection.addEventListener('state', () => draw());
 addEventListener('hashchange', () => void open(location.hash.slice(1) || null));
 addEventListener('visibilitychange', () => {
-  if (document.visibilityState === 'visible' && connection.state === 'online' && current.id && !current.running) void refresh(current);
+  if (document.visibilityState !== 'visible' || connection.state !== 'online') return;
+  void sidebar.refresh(); // another device may have been at work
+  if (current.id && !current.running) void refresh(current);
 });
 addEventListener('keydown', (event) => {
   const typing = /** @type {Element} */ (event.target).closest('input, textarea, select, dialog');
-  if (event.key === 'Escape' && !event.isComposing && !document.querySelector('dialog[open]')) {
+  if (event.key === 'Escape' && !event.isComposing && !document.querySelector('dialog[open], :popover-open')) {
     if (sidebar.isOpen) sidebar.toggle(false); else void stop();
   } else if (event.key === '/' && !typing && !event.ctrlKey && !event.metaKey) {
     event.preventDefault();

@@ -1,5 +1,5 @@
 // One turn on show: its words, its state, and what can be done with it.
-import { announce, element, icon, iconButton } from './dom.js';
+import { announce, element, fit, icon, iconButton } from './dom.js';
 import { feedbackForm } from './feedback.js';
 import { t } from './language.js';
 import { paint } from './markdown.js';
@@ -167,7 +167,7 @@ export class TurnView {
   }
 
   #startEdit() {
-    const box = element('textarea', { rows: 1, 'aria-label': t('editLabel'), maxlength: 20_000 });
+    const box = element('textarea', { rows: 1, 'aria-label': t('editLabel'), maxlength: 20_000, oninput: () => fit(box) });
     box.value = this.turn.text;
     const close = () => { this.#closePanel(); this.element.classList.remove('editing'); };
     const save = () => {
@@ -187,6 +187,7 @@ export class TurnView {
     this.#closePanel();
     this.element.classList.add('editing');
     this.#openPanel(form);
+    fit(box);
     box.focus();
   }
 

@@ -93,6 +93,27 @@ public sealed class ConversationListTests(Browser browser)
     }
 
     [Fact]
+    public async Task A_conversation_can_be_deleted_while_its_reply_runs()
+    {
+        browser.Server.Say("Do not stop.", "On and on and on and on.");
+        browser.Server.HoldAt("Do not stop.", 3);
+        await using var visit = await browser.VisitAsync();
+        await visit.SendAsync("Do not stop.");
+        await Expect(visit.Replies).ToContainTextAsync("On");
+
+        await visit.Button("More actions").ClickAsync();
+        await visit.Page.Keyboard.PressAsync("Escape");
+        await Expect(visit.Stop).ToBeEnabledAsync();
+        await visit.Button("More actions").ClickAsync();
+        await visit.Page.GetByRole(AriaRole.Menuitem, new() { Name = "Delete" }).ClickAsync();
+        await visit.Button("Delete").ClickAsync();
+
+        await Expect(visit.Page.Locator(".starter")).ToHaveCountAsync(4);
+        await Expect(visit.Stop).ToBeHiddenAsync();
+        await Expect(visit.Page.Locator("#notice")).ToBeHiddenAsync();
+    }
+
+    [Fact]
     public async Task Export_downloads_the_conversation()
     {
         browser.Server.Say("Write this down.", "It is written.");

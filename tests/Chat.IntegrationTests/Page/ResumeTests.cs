@@ -110,6 +110,7 @@ public sealed class ResumeTests(Browser browser)
         await visit.SendAsync("The slow one.");
         await Expect(visit.Conversations).ToHaveCountAsync(1);
         await visit.Button("New chat").ClickAsync();
+        await Expect(visit.Box).ToBeEmptyAsync();
         await visit.AskAsync("The quick one.");
 
         hold.LetGo();
