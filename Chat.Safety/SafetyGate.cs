@@ -11,7 +11,8 @@ namespace Chat.Safety;
 /// </summary>
 public sealed class SafetyGate
 {
-    private const int SliceLength = 128;
+    // Each mask has its slice read again.
+    private const int SliceLength = 64;
 
     private readonly SafetyPolicy policy;
     private readonly int holdLimit;

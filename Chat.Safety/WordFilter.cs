@@ -38,7 +38,7 @@ public sealed class WordFilter : ISafetyFilter
         {
             for (var start = context; start < window.Length; start++)
             {
-                if (char.IsLowSurrogate(window[start]) || !HasBorderBefore(window, start)) continue;
+                if (!words.BeginsWith(window[start]) || char.IsLowSurrogate(window[start]) || !HasBorderBefore(window, start)) continue;
                 ends.Clear();
                 if (words.Match(window, start, ends) && !final) hold = Math.Min(hold, start);
                 foreach (var end in ends)

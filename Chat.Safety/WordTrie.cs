@@ -30,6 +30,9 @@ internal sealed class WordTrie
 
     public int LongestLength { get; }
 
+    /// <summary>Whether any word begins with this unit: asked first, since most units begin none.</summary>
+    public bool BeginsWith(char unit) => root.Children?.ContainsKey(char.ToUpperInvariant(unit)) == true;
+
     /// <summary>Adds the ends of all words that start at <paramref name="start"/>; true if the text ended inside a longer one.</summary>
     public bool Match(ReadOnlySpan<char> text, int start, List<int> ends)
     {

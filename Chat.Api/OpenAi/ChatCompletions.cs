@@ -61,7 +61,7 @@ internal sealed class ChatCompletions(IChatModels models, SafetyPolicy safety, T
         var messages = new List<ChatMessage>();
         foreach (var message in request.Messages)
         {
-            // What the server itself said earlier went through the gate when it was said.
+            // The caller makes up the whole dialogue, so every message is judged, whoever is said to have said it.
             var verdict = safety.Check(message.Text, request.RequestId);
             if (verdict.Verdict == Verdict.Refuse) return null;
             messages.Add(message with { Text = verdict.Cleared.Text });
