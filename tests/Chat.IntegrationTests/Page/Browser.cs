@@ -13,6 +13,7 @@ public sealed class Browser : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
+        Assertions.SetDefaultExpectTimeout(15_000); // the machine may be busy with the other tests
         server = await PageServer.StartAsync(("Limits:Enabled", "false"));
         playwright = await Playwright.CreateAsync();
         chromium = await playwright.Chromium.LaunchAsync(new()
