@@ -92,6 +92,22 @@ public sealed class BadHttpTests(BadHubTests.Talk talk) : IClassFixture<BadHubTe
         }
     }
 
+    [Fact]
+    public async Task Production_knows_no_anonymous_caller_and_each_surface_says_so_in_its_form()
+    {
+        await using var server = await ChatServer.StartAsync(Store.Garnet, settings: [("environment", "Production"), .. Tokens.Settings]);
+        using var nobody = server.Http();
+        using var ann = server.Http(Tokens.For("ann"));
+
+        foreach (var (path, type) in new[] { ("/v1/models", "application/json"), ("/v1/chat/completions", "application/json"), ("/api/conversations", "application/problem+json"), ("/api/models", "application/problem+json") })
+        {
+            using var refused = path.EndsWith("completions", StringComparison.Ordinal) ? await nobody.PostAsync(path, new StringContent("{}", Encoding.UTF8, "application/json")) : await nobody.GetAsync(path);
+            Assert.Equal((HttpStatusCode.Unauthorized, type), (refused.StatusCode, refused.Content.Headers.ContentType?.MediaType));
+        }
+        Assert.Equal(HttpStatusCode.OK, (await ann.GetAsync("/v1/models")).StatusCode);
+        foreach (var open in new[] { "/health/live", "/health/ready", "/metrics", "/openapi/v1.json" }) Assert.Equal(HttpStatusCode.OK, (await nobody.GetAsync(open)).StatusCode);
+    }
+
     [Theory]
     [InlineData("ffffffffffffffffff\r\n"), InlineData("-5\r\nhello\r\n0\r\n\r\n"), InlineData("zz\r\nhello\r\n0\r\n\r\n")]
     public async Task Broken_chunks_are_400(string chunks)
