@@ -38,6 +38,7 @@ public static class MetricsSetup
     // label set "{}" goes, since simple readers look for a name and a blank.
     private static async Task CompleteAsync(HttpContext context, RequestDelegate next)
     {
+        context.Request.Headers.Remove("Accept-Encoding");     // the exporter would compress, and every Prometheus asks for it
         var wire = context.Response.Body;
         using var buffer = new MemoryStream();
         context.Response.Body = buffer;

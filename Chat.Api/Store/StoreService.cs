@@ -1,3 +1,5 @@
+using Microsoft.AspNetCore.DataProtection;
+
 namespace Chat.Api.Store;
 
 /// <summary>The store: Redis where <c>ConnectionStrings:Redis</c> names one, else Garnet inside this process under <c>Data:Folder</c>.</summary>
@@ -7,13 +9,15 @@ internal static class StoreService
     {
         var services = builder.Services;
         services.AddSingleton(TimeProvider.System);
+        var data = Path.GetFullPath(builder.Configuration["Data:Folder"] ?? "data", builder.Environment.ContentRootPath);
+        // ASP.NET's sign-in makes keys at start, under the user's home if nobody says where.
+        services.AddDataProtection().PersistKeysToFileSystem(new(Path.Combine(data, "keys")));
         if (builder.Configuration.GetConnectionString("Redis") is { Length: > 0 } redis)
         {
             services.AddSingleton(sp => StoreConnection.Open(redis, isEmbedded: false, sp.GetRequiredService<TimeProvider>()));
         }
         else
         {
-            var data = Path.GetFullPath(builder.Configuration["Data:Folder"] ?? "data", builder.Environment.ContentRootPath);
             services.AddSingleton(sp => new EmbeddedGarnet(Path.Combine(data, "store"), sp.GetRequiredService<ILoggerFactory>()));
             services.AddSingleton(sp => StoreConnection.Open(sp.GetRequiredService<EmbeddedGarnet>().Configuration, isEmbedded: true, sp.GetRequiredService<TimeProvider>()));
         }

@@ -21,6 +21,15 @@ public sealed class IdentityTests
     ];
 
     [Fact]
+    public async Task Keys_made_at_start_stand_in_the_data_folder()
+    {
+        var folder = Directory.CreateTempSubdirectory("chat-test-").FullName;
+        await using var server = await ChatServer.StartAsync(Store.Garnet, dataFolder: folder);
+
+        Assert.Single(Directory.GetFiles(Path.Combine(folder, "keys"), "key-*.xml"));
+    }
+
+    [Fact]
     public async Task Somebody_elses_ids_are_answered_like_unknown_ones_word_for_word()
     {
         await using var server = await ChatServer.StartAsync(Store.Garnet, settings: Settings);

@@ -48,6 +48,17 @@ public sealed class MetricsTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_scraper_that_takes_gzip_reads_the_figures()
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Get, "/metrics");
+        request.Headers.TryAddWithoutValidation("Accept-Encoding", "gzip");     // as Prometheus does
+        using var response = await server.Client.SendAsync(request);
+
+        Assert.Empty(response.Content.Headers.ContentEncoding);
+        Assert.Contains("# TYPE chat_num_requests_running gauge", await response.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Counted_figures_appear_at_once_and_in_their_buckets()
     {
         var before = await ScrapeAsync();
