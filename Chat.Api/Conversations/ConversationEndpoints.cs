@@ -23,7 +23,7 @@ internal static class ConversationEndpoints
 
         one.MapGet("", (string id, ClaimsPrincipal user, IMediator mediator) =>
             mediator.Send(new ReadConversation(id) { Caller = user.Caller() }))
-            .WithName("readConversation").WithSummary("Reads one conversation's title and times.").Produces<ConversationSummary>();
+            .WithName("readConversation").WithSummary("Reads one conversation's title, times and ratings.").Produces<ConversationDetails>();
 
         one.MapPatch("", (string id, NewTitle change, ClaimsPrincipal user, IMediator mediator) =>
             mediator.Send(new RenameConversation(id, change.Title) { Caller = user.Caller() }))

@@ -4,12 +4,20 @@ using MediatR;
 
 namespace Chat.Api.Conversations;
 
-public sealed record ReadConversation(string Id) : CallerRequest<ConversationSummary>;
+public sealed record ReadConversation(string Id) : CallerRequest<ConversationDetails>;
 
-internal sealed class ReadConversationHandler(OwnConversations conversations) : IRequestHandler<ReadConversation, ConversationSummary>
+/// <param name="Ratings">By replyId; what was taken back is absent. History does not carry them.</param>
+public sealed record ConversationDetails(string ConversationId, string Title, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt, string Bot, IReadOnlyDictionary<string, Rating> Ratings);
+
+internal sealed class ReadConversationHandler(OwnConversations conversations, ConversationStore store) : IRequestHandler<ReadConversation, ConversationDetails>
 {
-    public async Task<ConversationSummary> Handle(ReadConversation read, CancellationToken cancellationToken) =>
-        ConversationSummary.Of(await conversations.GetAsync(read.Caller, read.Id));
+    public async Task<ConversationDetails> Handle(ReadConversation read, CancellationToken cancellationToken)
+    {
+        var conversation = await conversations.GetAsync(read.Caller, read.Id);
+        var ratings = await store.RatingsAsync(conversation.Id);
+        return new(conversation.Id, conversation.Title, conversation.CreatedAt, conversation.UpdatedAt, conversation.Bot,
+            ratings.Where(r => r.Value.Value is not null).ToDictionary(r => r.Key, r => r.Value.Value!.Value));
+    }
 }
 
 /// <summary>Everything that is stored of a conversation, in the form in which it is stored.</summary>

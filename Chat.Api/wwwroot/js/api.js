@@ -24,7 +24,7 @@ export function listConversations(query, cursor, signal) {
   return request(`api/conversations?${values}`, { signal });
 }
 
-/** @param {string} id @returns {Promise<ConversationInfo>} */
+/** @param {string} id @returns {Promise<ConversationInfo & {ratings: Record<string, 'up' | 'down'>}>} */
 export const readConversation = (id) => request(conversation(id));
 
 /** @param {string} id @param {string} title */

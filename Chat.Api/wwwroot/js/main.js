@@ -104,6 +104,7 @@ async function refresh(conversation) {
   const done = await attempt(async () => {
     await connection.ready();
     const [{ turns }, info] = await Promise.all([connection.invoke('History', conversation.id, null, pageOfTurns), readConversation(conversation.id ?? '')]);
+    for (const turn of turns) turn.rating = info.ratings[turn.id] ?? null;
     conversation.load(turns);
     conversation.title = info.title;
     if (turns.length < pageOfTurns) conversation.hasEarlier = false;
@@ -120,7 +121,8 @@ async function refresh(conversation) {
 async function loadEarlier() {
   const conversation = current;
   await attempt(async () => {
-    const { turns } = await connection.invoke('History', conversation.id, conversation.oldest?.id ?? null, pageOfTurns);
+    const [{ turns }, info] = await Promise.all([connection.invoke('History', conversation.id, conversation.oldest?.id ?? null, pageOfTurns), readConversation(conversation.id ?? '')]);
+    for (const turn of turns) turn.rating = info.ratings[turn.id] ?? null;
     conversation.loadEarlier(turns);
     conversation.hasEarlier = turns.length === pageOfTurns;
   });

@@ -142,6 +142,8 @@ public sealed class ConversationTests(Browser browser)
         await Expect(visit.Page.Locator("#status")).ToHaveTextAsync("Thank you for the feedback.");
         await Expect(visit.Button("Not helpful")).ToHaveAttributeAsync("aria-pressed", "true");
         Assert.Contains("#off-topic #rude too short", await ExportAsync(visit));
+        await visit.ReloadAsync();
+        await Expect(visit.Button("Not helpful")).ToHaveAttributeAsync("aria-pressed", "true");
         await visit.Button("Not helpful").ClickAsync();
         await Expect(visit.Button("Not helpful")).ToHaveAttributeAsync("aria-pressed", "false");
     }
