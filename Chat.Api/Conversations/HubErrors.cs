@@ -41,7 +41,8 @@ internal sealed class HubErrors(ILogger<HubErrors> logger) : IHubFilter
     {
         if (e is ChatException known)
         {
-            if (known.InnerException is not null) logger.LogWarning(known.InnerException, "{Method}: {Code}.", method, known.Code);
+            // What a client did wrong is the client's to know; only a store or model in trouble is ours.
+            if (known is { Error: ChatError.Busy, InnerException: { } cause }) logger.LogWarning(cause, "{Method}: {Code}.", method, known.Code);
             return new($"{known.Code}: {known.Message}");
         }
         logger.LogError(e, "{Method} failed.", method);

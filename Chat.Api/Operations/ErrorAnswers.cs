@@ -80,6 +80,7 @@ public static class ErrorAnswers
             return;
         }
         var problems = context.RequestServices.GetRequiredService<IProblemDetailsService>();
+        if (status == StatusCodes.Status401Unauthorized) detail ??= "A valid bearer token is needed: Authorization: Bearer <token>.";
         var problem = new ProblemDetailsContext { HttpContext = context, ProblemDetails = { Status = status, Detail = detail } };
         if (code is not null) problem.ProblemDetails.Extensions["code"] = code;
         await problems.TryWriteAsync(problem);
