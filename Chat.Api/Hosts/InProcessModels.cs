@@ -14,7 +14,7 @@ public sealed record ModelsOptions
     /// <summary>Holds model folders, or is one; by default the shipped ones beside the program.</summary>
     public string Folder { get; init; } = Path.Combine(AppContext.BaseDirectory, "Shipped");
 
-    /// <summary>Id of the model that answers when nobody names one; by default the first that has no teacher, by name.</summary>
+    /// <summary>Id of the model that answers when nobody names one; by default the largest that has no teacher.</summary>
     public string? Default { get; init; }
 
     /// <summary><c>cpu</c>, <c>cuda</c>, <c>cuda:1</c> …, and the type to compute in.</summary>
@@ -69,7 +69,7 @@ public static class InProcessModels
 
     private static IEnumerable<ModelFolder> Order(IEnumerable<ModelFolder> folders, ModelsOptions options)
     {
-        var all = folders.OrderBy(f => f.Description.Teacher is not null).ThenBy(f => f.Description.Id, StringComparer.Ordinal).ToList();
+        var all = folders.OrderBy(f => f.Description.Teacher is not null).ThenByDescending(f => f.Description.Parameters).ThenBy(f => f.Description.Id, StringComparer.Ordinal).ToList();
         if (all.GroupBy(f => f.Description.Id).FirstOrDefault(g => g.Count() > 1) is { } twice) throw new InvalidOperationException($"Two model folders have the id '{twice.Key}': {string.Join(", ", twice.Select(f => f.Path))}.");
         if (options.Default is not { } first) return all;
         return all.Any(f => f.Description.Id == first) ? all.OrderBy(f => f.Description.Id != first)

@@ -62,6 +62,14 @@ public sealed class MasterAdamW : IDisposable
         }
     }
 
+    /// <summary>Multiplies a weight.</summary>
+    public void Scale(string name, double factor)
+    {
+        using var gradients = no_grad();
+        slots.Single(s => s.Name == name).Master.mul_(factor);
+        Publish();
+    }
+
     /// <summary>Copies the masters into the weights.</summary>
     public void Publish()
     {

@@ -13,7 +13,7 @@ namespace Chat.Training.Methods;
 /// <param name="Best">Lowest validation loss of the stage, and validations since then.</param>
 /// <param name="RecipeHash">The run goes on only with the recipe it began with.</param>
 public sealed record RunState(
-    string? Stage, long Step, long OptimiserSteps, long TotalSteps, long Tokens, double Seconds, StreamCursor? Cursor, double? Best, int SinceBest, string RecipeHash, string DataHash);
+    string? Stage, long Step, long OptimiserSteps, long TotalSteps, long Tokens, double Seconds, StreamCursor? Cursor, double? Best, int SinceBest, string RecipeHash);
 
 /// <summary>
 /// A run on disk: <c>recipe.json</c>, <c>tokenizer.json</c>, <c>journal.jsonl</c>, <c>loss.png</c> and <c>checkpoints/STEP/</c>. A checkpoint
@@ -22,7 +22,7 @@ public sealed record RunState(
 public sealed class RunFolder
 {
     private const int KeptCheckpoints = 2;
-    private static readonly JsonSerializerOptions Json = new(RecipeFile.Json) { DefaultIgnoreCondition = JsonIgnoreCondition.Never };
+    private static readonly JsonSerializerOptions Json = new(RecipeFile.Json) { DefaultIgnoreCondition = JsonIgnoreCondition.Never, UnmappedMemberHandling = JsonUnmappedMemberHandling.Skip };
     private const string StateFile = "state.json", TensorFile = "state.safetensors";
 
     public RunFolder(string path)

@@ -53,7 +53,7 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
         if (state is not null && state.RecipeHash != recipeHash)
             throw new RecipeException($"Run {folder.Root} was begun with another version of the recipe; give this one another name, or remove the folder.");
         if (state is { Stage: null }) return state;
-        state ??= new RunState(recipe.Stages[0].Name, 0, 0, 0, 0, 0, null, null, 0, recipeHash, "");
+        state ??= new RunState(recipe.Stages[0].Name, 0, 0, 0, 0, 0, null, null, 0, recipeHash);
         folder.CutJournal(state.TotalSteps);
 
         foreach (var stage in recipe.Stages.SkipWhile(s => s.Name != state.Stage).ToArray())
@@ -86,11 +86,10 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
         {
             folder.LoadTensors(optimiser, weightsOnly: state.Step == 0);
             optimiser.Steps = state.OptimiserSteps;
+            return;
         }
-        else if (recipe.Start is { } start)
-        {
-            new RunFolder(Path.Combine(runs, start)).LoadTensors(optimiser, weightsOnly: true);
-        }
+        if (recipe.Start is { } start) new RunFolder(Path.Combine(runs, start)).LoadTensors(optimiser, weightsOnly: true);
+        optimiser.Scale("shared.weight", recipe.EmbeddingScale);
     }
 
     private BytePairs Vocabulary(Action<string>? say)

@@ -8,6 +8,10 @@ namespace Chat.Training.Recipes;
 /// <param name="HeldOut">Regular expression over scenes (<c>campaign/file#n</c>): documents that match are never trained on.</param>
 /// <param name="Validation">Dialogue corpora whose held-out part gives the validation loss, for example wesnoth-en and wesnoth-zh.</param>
 /// <param name="Start">Name of a run whose newest weights are taken instead of fresh ones; its vocabulary must be this run's (<c>tokenizer.from</c>).</param>
+/// <param name="EmbeddingScale">
+/// Word embeddings are multiplied by it before the first step. Fresh ones have a deviation of 0.02, a fraction of what the first attention
+/// adds to them: a word's identity then reaches the encoder's output late (DECISIONS.md). 16 or more puts that right.
+/// </param>
 /// <param name="Card">What the model's card says that training does not know; needed by <c>export</c>.</param>
 public sealed record TrainingRecipe(
     string Name,
@@ -18,6 +22,7 @@ public sealed record TrainingRecipe(
     IReadOnlyList<string> Validation,
     IReadOnlyList<StageRecipe> Stages,
     string? Start = null,
+    double EmbeddingScale = 1,
     CardRecipe? Card = null)
 {
     /// <exception cref="RecipeException">A value out of its range; the message names it.</exception>
@@ -29,6 +34,7 @@ public sealed record TrainingRecipe(
         Require((Tokenizer.From is null) == (Tokenizer.Corpora is { Count: > 0 }), "tokenizer: give either 'from' (a run) or 'corpora' and 'vocabulary'");
         Require(Tokenizer.From is not null || Tokenizer.Vocabulary is >= 300 and <= 65_536, $"tokenizer.vocabulary {Tokenizer.Vocabulary}: 300 to 65536");
         Require(Model.Width > 0 && Model.FeedForward > 0 && Model.Heads > 0 && Model.HeadWidth > 0 && Model.EncoderLayers > 0 && Model.DecoderLayers > 0, "model: all sizes must be positive");
+        Require(EmbeddingScale > 0 && double.IsFinite(EmbeddingScale), $"embeddingScale {EmbeddingScale} must be positive");
         foreach (var stage in Stages) stage.Check();
         return this;
     }
