@@ -100,6 +100,19 @@ public class LearningTests
         Assert.Equal(0.99, weight[0, 0].to_type(ScalarType.Float32).item<float>(), 0.004);
     }
 
+    [Fact]
+    public void Scaling_reaches_weight_and_master_and_nothing_else()
+    {
+        using var model = Tiny(ScalarType.Float32);
+        using var optimiser = new MasterAdamW(model.named_parameters(), 0);
+        var before = model.named_parameters().Single(p => p.name == "shared.weight").parameter.data<float>().ToArray();
+
+        optimiser.Scale("shared.weight", 16);
+
+        Assert.Equal(before.Select(x => x * 16), model.named_parameters().Single(p => p.name == "shared.weight").parameter.data<float>().ToArray());
+        Assert.Equal(before.Select(x => x * 16), optimiser.State.Single(s => s.Name == "weight/shared.weight").Value.data<float>().ToArray());
+    }
+
     [Theory]
     [InlineData("constant", 1, 0.1), InlineData("constant", 10, 1.0), InlineData("constant", 110, 1.0)]
     [InlineData("linear", 60, 0.6), InlineData("linear", 110, 0.2)]
