@@ -131,4 +131,26 @@ public sealed class TwoServersTests
         await Until.TrueAsync(async () => (string)(await client.HistoryAsync(conversation))[1]["state"]! == "stopped");
         Assert.Equal(0, server.Models.Running);
     }
+
+    [Fact]
+    public async Task Without_its_log_a_reply_is_not_attached_to_but_its_message_still_gives_its_text()
+    {
+        await using var redis = await RedisServer.StartAsync();
+        await using var server = await ChatServer.StartAsync(Store.Redis, redis);
+        await using var client = await server.ConnectAsync();
+        var conversation = await client.StartAsync();
+        var first = await client.Send(conversation, "m", "hello").AllAsync();
+        await using var database = await ConnectionMultiplexer.ConnectAsync(redis.Configuration);
+        var log = $"chat:{{{conversation}}}:log:{first[0].ReplyId}";
+
+        Assert.InRange((await database.GetDatabase().KeyTimeToLiveAsync(log))!.Value, TimeSpan.FromHours(23), TimeSpan.FromHours(24));
+        await database.GetDatabase().KeyDeleteAsync(log);
+
+        Assert.StartsWith("not_found: ", await ChatClient.ErrorOfAsync(client.Attach(conversation, first[0].ReplyId, 0)));
+        var again = await client.Send(conversation, "m", "hello").AllAsync();
+        Assert.Equal(["started", "delta", "finished"], again.Select(e => e.Type));
+        Assert.Equal([1L, 2L, 3L], again.Select(e => e.Sequence));
+        Assert.Equal(first.Text(), again.Text());
+        Assert.Equal(first[^1].Raw["usage"]!.ToJsonString(), again[^1].Raw["usage"]!.ToJsonString());
+    }
 }

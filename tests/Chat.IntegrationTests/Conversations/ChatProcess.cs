@@ -1,0 +1,76 @@
+using System.Diagnostics;
+using System.Text.RegularExpressions;
+using Microsoft.AspNetCore.SignalR.Client;
+
+namespace Chat.IntegrationTests.Conversations;
+
+/// <summary>The product as a process of its own, with a tiny real model, to be ended the hard way or the polite one.</summary>
+public sealed partial class ChatProcess : IAsyncDisposable
+{
+    private readonly Process process;
+
+    private ChatProcess(Process process, Uri address) => (this.process, Address) = (process, address);
+
+    public Uri Address { get; }
+
+    public static async Task<ChatProcess> StartAsync(string dataFolder, string? redis)
+    {
+        var start = new ProcessStartInfo(Environment.ProcessPath is { } host && Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet", [Path.Combine(AppContext.BaseDirectory, "Chat.Api.dll")])
+        {
+            RedirectStandardOutput = true,
+            WorkingDirectory = AppContext.BaseDirectory,
+            Environment =
+            {
+                ["ASPNETCORE_ENVIRONMENT"] = "Development",
+                ["ASPNETCORE_URLS"] = "http://127.0.0.1:0",
+                ["Data__Folder"] = dataFolder,
+                ["ConnectionStrings__Redis"] = redis ?? "",
+                ["Models__Folder"] = Path.Combine(AppContext.BaseDirectory, "Models", "m1"),
+                ["Limits__Enabled"] = "false",
+            },
+        };
+        var process = Process.Start(start)!;
+        var listening = new TaskCompletionSource<Uri>(TaskCreationOptions.RunContinuationsAsynchronously);
+        process.EnableRaisingEvents = true;
+        process.Exited += (_, _) => listening.TrySetException(new InvalidOperationException("The process ended before it listened."));
+        process.OutputDataReceived += (_, line) =>
+        {
+            if (line.Data is not null && Listening().Match(line.Data) is { Success: true } match) listening.TrySetResult(new(match.Groups[1].Value));
+        };
+        process.BeginOutputReadLine();
+        return new(process, await listening.Task.WaitAsync(TimeSpan.FromSeconds(60)));
+    }
+
+    public async Task<ChatClient> ConnectAsync()
+    {
+        var connection = new HubConnectionBuilder().WithUrl(new Uri(Address, "hubs/chat")).Build();
+        await connection.StartAsync();
+        return new(connection, messagePack: false);
+    }
+
+    /// <summary>kill -9.</summary>
+    public void Kill()
+    {
+        process.Kill();
+        process.WaitForExit();
+    }
+
+    /// <summary>Ctrl-C.</summary>
+    /// <returns>The exit code.</returns>
+    public async Task<int> EndAsync()
+    {
+        using var interrupt = Process.Start("kill", ["-INT", $"{process.Id}"]);
+        await process.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(30));
+        return process.ExitCode;
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        if (!process.HasExited) Kill();
+        process.Dispose();
+        return ValueTask.CompletedTask;
+    }
+
+    [GeneratedRegex(@"Now listening on: (\S+)")]
+    private static partial Regex Listening();
+}
