@@ -96,8 +96,11 @@ public class SafetyGateTests
         Gen.Select(Texts, Gen.Int[1, 9].Array[1, 6]).Sample((text, lengths) =>
         {
             var gate = new SafetyPolicy([new EmailFilter(), new PhoneFilter()]).OpenGate("test");
-            var spans = Through(gate, Cut(text, lengths)).SelectMany(c => c.Spans).ToList();
-            Assert.Equal(Bytes(text, text.Length), spans.Sum(s => s.SourceBytes));
+            var cleared = Through(gate, Cut(text, lengths)).ToList();
+            var bytes = cleared.SelectMany(c => c.Spans).Sum(s => s.SourceBytes);
+            // Where no placeholder can stand without making a finding of its neighbours, the rest is refused.
+            if (cleared[^1].Refusal is { } refusal) Assert.Equal((SafetyPolicy.MaskRule, true), (refusal.Rule, bytes < Bytes(text, text.Length)));
+            else Assert.Equal(Bytes(text, text.Length), bytes);
         }, iter: 2000);
 
     [Fact]
