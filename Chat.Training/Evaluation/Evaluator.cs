@@ -12,7 +12,7 @@ public sealed record Reply(Prompt Prompt, string Text);
 
 /// <summary>What a model scores. Losses are token means in nats over the held-out dialogue.</summary>
 public sealed record Scores(
-    IReadOnlyDictionary<string, double> HeldOutLoss, IReadOnlyDictionary<string, double> CharacterF1, IReadOnlyDictionary<string, IReadOnlyList<double>> Distinct, IReadOnlyList<Reply> Replies)
+    HeldOutLosses HeldOut, IReadOnlyDictionary<string, double> CharacterF1, IReadOnlyDictionary<string, IReadOnlyList<double>> Distinct, IReadOnlyList<Reply> Replies)
 {
     /// <summary>Replies in the language of their prompt.</summary>
     public double LanguageAgreement => Replies.Count == 0 ? 0 : (double)Replies.Count(r => TextMetrics.IsIn(r.Text, r.Prompt.Language)) / Replies.Count;
@@ -26,8 +26,9 @@ public sealed record Scores(
         static JsonObject Table(IReadOnlyDictionary<string, double> values) => new(values.Select(v => KeyValuePair.Create(v.Key, (JsonNode?)Round(v.Value))));
         return new JsonObject
         {
-            ["heldOutLoss"] = Table(HeldOutLoss),
-            ["perplexity"] = new JsonObject(HeldOutLoss.Select(v => KeyValuePair.Create(v.Key, (JsonNode?)Round(Math.Exp(v.Value))))),
+            ["heldOutLoss"] = Table(HeldOut.Loss),
+            ["contextGain"] = Table(HeldOut.ContextGain),
+            ["perplexity"] = new JsonObject(HeldOut.Loss.Select(v => KeyValuePair.Create(v.Key, (JsonNode?)Round(Math.Exp(v.Value))))),
             ["characterF1"] = Table(CharacterF1),
             ["distinct1to4"] = new JsonObject(Distinct.Select(v => KeyValuePair.Create(v.Key, (JsonNode?)new JsonArray([.. v.Value.Select(Round)])))),
             ["languageAgreement"] = Round(LanguageAgreement),

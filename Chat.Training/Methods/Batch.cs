@@ -24,6 +24,9 @@ public sealed class Batch
     /// <summary>Real tokens of both sides; pads do not count.</summary>
     public int Tokens => samples.Sum(s => s.Context.Length + s.Labels.Length);
 
+    /// <summary>Tokens that are to be predicted.</summary>
+    public int LabelCount => samples.Sum(s => s.Labels.Length);
+
     /// <summary>[B S] ids, padded on the right.</summary>
     public Tensor Contexts() => Padded(ContextLength, s => s.Context, TokenizerFile.Pad);
 

@@ -5,6 +5,11 @@ using static TorchSharp.torch;
 
 namespace Chat.Training.Methods;
 
+/// <summary>What a model makes of held-out dialogue, in nats a token, by corpus.</summary>
+/// <param name="Loss">With the reply's own context.</param>
+/// <param name="ContextGain">How much higher the loss is with another reply's context: 0 for a model that does not look at what it answers.</param>
+public sealed record HeldOutLosses(IReadOnlyDictionary<string, double> Loss, IReadOnlyDictionary<string, double> ContextGain);
+
 /// <summary>Held-out dialogue, corpus by corpus, as fixed batches: whole context, every reply that fits.</summary>
 public sealed class HeldOutSet
 {
@@ -22,25 +27,34 @@ public sealed class HeldOutSet
 
     public int Samples => sets.Sum(s => s.Batches.Sum(b => b.Size));
 
-    /// <summary>Mean loss a token in nats, by corpus. Leaves the model in evaluation mode.</summary>
-    public IReadOnlyDictionary<string, double> Losses(EncoderDecoder model)
+    /// <summary>Losses by corpus. Leaves the model in evaluation mode.</summary>
+    public HeldOutLosses Losses(EncoderDecoder model)
     {
         model.eval();
         using var gradients = no_grad();
-        var losses = new Dictionary<string, double>();
+        var (losses, gains) = (new Dictionary<string, double>(), new Dictionary<string, double>());
         foreach (var (name, batches) in sets)
         {
-            var (sum, tokens) = (0.0, 0L);
-            foreach (var batch in batches)
-            {
-                using var scope = NewDisposeScope();
-                sum += Likelihood.TokenLosses(model, batch).sum().item<float>();
-                tokens += batch.Samples.Sum(s => s.Labels.Length);
-            }
-            losses[name] = sum / tokens;
+            losses[name] = Mean(model, batches);
+            gains[name] = Mean(model, batches.Select(Misled)) - losses[name];
         }
-        return losses;
+        return new HeldOutLosses(losses, gains);
     }
+
+    private static double Mean(EncoderDecoder model, IEnumerable<Batch> batches)
+    {
+        var (sum, tokens) = (0.0, 0L);
+        foreach (var batch in batches)
+        {
+            using var scope = NewDisposeScope();
+            sum += Likelihood.TokenLosses(model, batch).sum().item<float>();
+            tokens += batch.LabelCount;
+        }
+        return sum / tokens;
+    }
+
+    /// <summary>Every reply with its neighbour's context, which is of like length.</summary>
+    private static Batch Misled(Batch batch) => new([.. batch.Samples.Select((s, i) => s with { Context = batch.Samples[(i + 1) % batch.Size].Context })]);
 
     private static IEnumerable<Sample> Replies(TokenizedCorpus corpus, SampleLimits limits, int most)
     {

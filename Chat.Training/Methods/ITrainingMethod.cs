@@ -11,6 +11,9 @@ public interface ITrainingMethod
 {
     /// <returns>A float32 scalar to go backward from; its value is what the journal reports.</returns>
     Tensor Loss(EncoderDecoder model, Batch batch);
+
+    /// <summary>What the batch weighs among those of one update: with shares of it, their losses add up to the loss of all samples in one batch.</summary>
+    double Weight(Batch batch);
 }
 
 /// <summary>Teacher forcing; every sample counts the same whatever its length: EVA's fine-tuning loss.</summary>
@@ -18,13 +21,17 @@ public interface ITrainingMethod
 public sealed class SampleMean : ITrainingMethod
 {
     public Tensor Loss(EncoderDecoder model, Batch batch) => (Likelihood.TokenLosses(model, batch) * batch.SampleMeanWeights().flatten()).sum();
+
+    public double Weight(Batch batch) => batch.Size;
 }
 
 /// <summary>Teacher forcing; every token counts the same: for running text, where a cut says nothing about the text.</summary>
 [Plugin("token-mean", Summary = "Maximum likelihood, mean over all tokens of the batch")]
 public sealed class TokenMean : ITrainingMethod
 {
-    public Tensor Loss(EncoderDecoder model, Batch batch) => Likelihood.TokenLosses(model, batch).sum() / batch.Samples.Sum(s => s.Labels.Length);
+    public Tensor Loss(EncoderDecoder model, Batch batch) => Likelihood.TokenLosses(model, batch).sum() / batch.LabelCount;
+
+    public double Weight(Batch batch) => batch.LabelCount;
 }
 
 /// <summary>Token losses of a teacher-forced pass.</summary>

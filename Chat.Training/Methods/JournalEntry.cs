@@ -7,9 +7,10 @@ namespace Chat.Training.Methods;
 /// <param name="Step">Updates of all stages.</param>
 /// <param name="Loss">The method's, in nats.</param>
 /// <param name="Validation">Token-mean loss in nats by corpus, on validation lines.</param>
+/// <param name="ContextGain">Nats a token that the right context saves against a wrong one, on validation lines.</param>
 public sealed record JournalEntry(
     long Step, string Stage, double? Loss = null, double? GradientNorm = null, double? LearningRate = null, long? Tokens = null, double? TokensPerSecond = null,
-    IReadOnlyDictionary<string, double>? Validation = null)
+    IReadOnlyDictionary<string, double>? Validation = null, IReadOnlyDictionary<string, double>? ContextGain = null)
 {
     public static JsonSerializerOptions Json { get; } = new(JsonSerializerDefaults.Web) { DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
 

@@ -16,12 +16,12 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
 {
     /// <summary>Trains one stage from <paramref name="state"/> on.</summary>
     /// <param name="open">Opens the stage's stream at a cursor.</param>
-    /// <param name="validate">Held-out loss by corpus.</param>
+    /// <param name="validate">Held-out losses; their mean decides about patience.</param>
     /// <returns>The state at the stage's end, or where it was stopped.</returns>
     /// <exception cref="DivergedException">The loss or the gradient is not finite.</exception>
     public RunState Train(
         StageRecipe stage, ITrainingMethod method, MasterAdamW optimiser, ulong seed, RunState state,
-        Func<StreamCursor?, MixtureStream> open, Func<IReadOnlyDictionary<string, double>> validate, CancellationToken stop)
+        Func<StreamCursor?, MixtureStream> open, Func<HeldOutLosses> validate, CancellationToken stop)
     {
         var stream = open(state.Cursor);
         using var journal = new StreamWriter(folder.Journal, append: true) { AutoFlush = true };
@@ -29,17 +29,18 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
         while (state.Step < stage.Steps && !stop.IsCancellationRequested)
         {
             var began = time.GetTimestamp();
-            var batch = stream.Next();
+            Batch[] batches = [.. Enumerable.Range(0, stage.Accumulate).Select(_ => stream.Next())];
+            var tokens = batches.Sum(b => b.Tokens);
             var step = state.Step + 1;
             var rate = Schedule.Rate(stage, step);
-            var (loss, norm) = Update(method, optimiser, batch, rate, stage, RandomStream.Of(seed, "dropout " + stage.Name, step));
+            var (loss, norm) = Update(method, optimiser, batches, rate, stage, RandomStream.Of(seed, "dropout " + stage.Name, step));
             var seconds = time.GetElapsedTime(began).TotalSeconds;
             state = state with
             {
-                Step = step, OptimiserSteps = optimiser.Steps, TotalSteps = state.TotalSteps + 1, Tokens = state.Tokens + batch.Tokens,
+                Step = step, OptimiserSteps = optimiser.Steps, TotalSteps = state.TotalSteps + 1, Tokens = state.Tokens + tokens,
                 Seconds = state.Seconds + seconds, Cursor = stream.Cursor,
             };
-            var speed = batch.Tokens / Math.Max(seconds, 1e-9);
+            var speed = tokens / Math.Max(seconds, 1e-9);
             journal.WriteLine(new JournalEntry(state.TotalSteps, stage.Name, loss, norm, rate, state.Tokens, Math.Round(speed)).ToLine());
             report?.Invoke(new TrainingProgress(stage, step, loss, speed, null));
 
@@ -47,9 +48,9 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
             {
                 var losses = validate();
                 model.train();
-                var mean = losses.Count == 0 ? double.NaN : losses.Values.Average();
-                journal.WriteLine(new JournalEntry(state.TotalSteps, stage.Name, Validation: losses).ToLine());
-                report?.Invoke(new TrainingProgress(stage, step, loss, speed, losses));
+                var mean = losses.Loss.Count == 0 ? double.NaN : losses.Loss.Values.Average();
+                journal.WriteLine(new JournalEntry(state.TotalSteps, stage.Name, Validation: losses.Loss, ContextGain: losses.ContextGain).ToLine());
+                report?.Invoke(new TrainingProgress(stage, step, loss, speed, losses.Loss));
                 state = mean < (state.Best ?? double.PositiveInfinity) ? state with { Best = mean, SinceBest = 0 } : state with { SinceBest = state.SinceBest + 1 };
                 if (stage.Patience > 0 && state.SinceBest >= stage.Patience) break;
             }
@@ -59,14 +60,19 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
         return state;
     }
 
-    private (double Loss, double Norm) Update(ITrainingMethod method, MasterAdamW optimiser, Batch batch, double rate, StageRecipe stage, RandomStream random)
+    private (double Loss, double Norm) Update(ITrainingMethod method, MasterAdamW optimiser, Batch[] batches, double rate, StageRecipe stage, RandomStream random)
     {
-        using var scope = NewDisposeScope();
         if (stage.Dropout > 0) Generator.Default.manual_seed((long)(random.Next() >> 1));       // modules draw their masks from torch's own stream
-        var loss = method.Loss(model, batch);
-        var value = loss.item<float>();
-        if (!float.IsFinite(value)) throw Diverged("loss", value);
-        loss.backward();
+        var whole = batches.Sum(method.Weight);
+        var value = 0.0;
+        foreach (var batch in batches)
+        {
+            using var scope = NewDisposeScope();
+            var loss = method.Loss(model, batch) * (method.Weight(batch) / whole);
+            value += loss.item<float>();
+            if (!double.IsFinite(value)) throw Diverged("loss", value);
+            loss.backward();                                                                    // adds to the gradients
+        }
         var norm = optimiser.GradientNorm();
         if (!double.IsFinite(norm)) throw Diverged("gradient norm", norm);
         optimiser.Step(rate, norm, stage.Clip);

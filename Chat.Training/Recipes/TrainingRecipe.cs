@@ -66,6 +66,7 @@ public sealed record ModelRecipe(int Width, int FeedForward, int Heads, int Enco
 /// <summary>A stretch of training with one method, one mixture and one schedule.</summary>
 /// <param name="Method">Plugin of kind <c>method</c>.</param>
 /// <param name="BatchTokens">Tokens of a batch, both sides with their padding, at most.</param>
+/// <param name="Accumulate">Batches an update learns from. A batch holds samples of like length, hence often of one corpus: several make an update less one-sided.</param>
 /// <param name="LearningRate">At its highest.</param>
 /// <param name="Schedule"><c>constant</c>, <c>cosine</c>, <c>linear</c> (both fall to <paramref name="FinalShare"/> of the rate) or <c>noam</c>; all after a linear warm-up.</param>
 /// <param name="ValidateEvery">Steps between two validations.</param>
@@ -86,6 +87,7 @@ public sealed record StageRecipe(
     double Clip = 1.0,
     double WeightDecay = 0.01,
     double Dropout = 0.0,
+    int Accumulate = 1,
     int ValidateEvery = 200,
     int SaveEvery = 200,
     int Patience = 0)
@@ -96,6 +98,7 @@ public sealed record StageRecipe(
         Require(Steps > 0, $"steps {Steps} must be positive");
         Require(MaxContext >= 8 && MaxReply >= 4, $"maxContext {MaxContext} must be at least 8, maxReply {MaxReply} at least 4");
         Require(BatchTokens >= MaxContext + MaxReply, $"batchTokens {BatchTokens} must hold one sample of {MaxContext} + {MaxReply}");
+        Require(Accumulate > 0, $"accumulate {Accumulate} must be positive");
         Require(LearningRate > 0 && double.IsFinite(LearningRate), $"learningRate {LearningRate} must be positive");
         Require(Schedule is "constant" or "cosine" or "linear" or "noam", $"schedule '{Schedule}' is none of constant, cosine, linear, noam");
         Require(Dropout is >= 0 and < 1, $"dropout {Dropout} must be in [0, 1)");

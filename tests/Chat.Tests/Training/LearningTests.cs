@@ -37,18 +37,20 @@ public class LearningTests
     }
 
     [Theory, MemberData(nameof(Methods))]
-    public void No_method_sees_the_pads(string name)
+    public void Batches_of_one_update_add_up_to_the_batch_of_them_all_whose_pads_no_method_sees(string name)
     {
         using var model = Tiny(ScalarType.Float32);
         using var gradients = no_grad();
         var method = (ITrainingMethod)Activator.CreateInstance(Plugins.Get("method", name).Type)!;
-        using var one = method.Loss(model, new Batch([Four[0]]));
-        using var padded = method.Loss(model, new Batch([Four[0], new Sample([.. Enumerable.Repeat(20, 20), 2, 3], [.. Enumerable.Repeat(30, 12), 2])]));
-        using var other = method.Loss(model, new Batch([new Sample([.. Enumerable.Repeat(20, 20), 2, 3], [.. Enumerable.Repeat(30, 12), 2])]));
+        var wide = new Sample([.. Enumerable.Repeat(20, 20), 2, 3], [.. Enumerable.Repeat(30, 12), 2]);
+        Batch narrow = new([Four[0]]), two = new([wide, Four[1]]), all = new([Four[0], wide, Four[1]]);
+        using var first = method.Loss(model, narrow);
+        using var second = method.Loss(model, two);
+        using var whole = method.Loss(model, all);
 
-        var expected = name == "token-mean" ? (3 * one.item<float>() + 13 * other.item<float>()) / 16 : (one.item<float>() + other.item<float>()) / 2;
-
-        Assert.Equal(expected, padded.item<float>(), 1e-5f);
+        Assert.Equal(name == "token-mean" ? 3 : 1, method.Weight(narrow));
+        Assert.Equal(method.Weight(all), method.Weight(narrow) + method.Weight(two));
+        Assert.Equal((method.Weight(narrow) * first.item<float>() + method.Weight(two) * second.item<float>()) / method.Weight(all), whole.item<float>(), 1e-5);
     }
 
     [Fact]

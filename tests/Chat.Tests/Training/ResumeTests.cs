@@ -15,7 +15,7 @@ public sealed class ResumeTests : IDisposable
 
     private static TrainingRecipe Recipe(string name) => new(name, 5, new TokenizerRecipe(300, new Dictionary<string, long> { ["small-talk-en"] = 20_000 }),
         new ModelRecipe(32, 64, 2, 1, 1, HeadWidth: 16), "^Liberty/", ["wesnoth-en"],
-        [Stage("first"), Stage("second") with { Steps = 4, Method = "sample-mean" }]);
+        [Stage("first") with { Accumulate = 2 }, Stage("second") with { Steps = 4, Method = "sample-mean" }]);
 
     private static StageRecipe Stage(string name) => new(name, "token-mean", 9, 600, 0.003, [new MixtureRecipe("small-talk-en", "dialogue", 1)], 40, 24, Warmup: 3, Dropout: 0.1, ValidateEvery: 6, SaveEvery: 3);
 

@@ -31,7 +31,7 @@ public class TokenizationTests
         Assert.Equal(product.VocabularySize, ours.VocabularySize);
         foreach (var text in Texts) Assert.Equal(product.Encode(text), ours.Encode(text));
         Gen.String[Gen.OneOf(Gen.Char[' ', 'z'], Gen.Char['一', '龟'], Gen.Char["王国河 \n\t'sé，。０1"]), 0, 60]
-            .Sample(text => Assert.Equal(product.Encode(text), ours.Encode(text)), iter: 300);
+            .Sample(text => Assert.Equal(product.Encode(text), ours.Encode(text)), iter: 300, threads: 1);     // the encoder remembers words: one thread
     }
 
     [Fact]
