@@ -34,15 +34,18 @@ public class CorpusTests
         }
     }
 
-    [Fact]
-    public void Small_talk_meets_every_wording_with_every_answer()
+    [Theory]
+    [InlineData("small-talk-en"), InlineData("small-talk-zh")]
+    public void Small_talk_meets_every_wording_with_every_answer(string name)
     {
-        foreach (var name in new[] { "small-talk-en", "small-talk-zh" })
-        {
-            var documents = Corpora.Read(name).ToArray();
-            Assert.InRange(documents.SelectMany(d => d.Replies().Select(i => (d.Turns[i - 1], d.Turns[i]))).Distinct().Count(), 800, 2000);
-            Assert.All(documents, d => Assert.All(d.Turns, t => Assert.Equal(t.Trim(), t)));
-        }
+        var written = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "Corpora", name + ".txt")).Split("\n\n")
+            .Select(dialogue => dialogue.Split('\n').Where(line => line.Length > 0 && line[0] != '#').ToArray()).Where(lines => lines.Length > 1)
+            .SelectMany(lines => lines[0].Split(" | ").SelectMany(first => lines[1].Split(" | ").Select(second => (first, second))));
+        var documents = Corpora.Read(name).ToArray();
+
+        Assert.Equal(written.Order(), documents.Where(d => d.Turns.Count > 1).Select(d => (d.Turns[0], d.Turns[1])).Order());
+        Assert.InRange(documents.Length, 1000, 100_000);
+        Assert.All(documents, d => Assert.All(d.Turns, t => Assert.Equal(t.Trim(), t)));
     }
 
     [Fact]
