@@ -4,40 +4,35 @@ using static TorchSharp.torch;
 namespace Chat.Models.Architectures;
 
 /// <summary>
-/// Keys and values of replies under way, one row each, and of the contexts they answer. Every row has its own length. Rows that fork share
-/// their context. All memory is taken at construction, so a step leaves no tensor behind. A plain class, never a module's field: a tensor field
-/// would land in checkpoints. Not thread-safe.
+/// What cached decoding of an encoder-decoder keeps: keys and values of replies under way, one row each, and of the contexts they answer. Rows that fork share
+/// their context. All memory is taken at construction. Not thread-safe.
 /// </summary>
 public sealed class DecoderCache : IDisposable
 {
-    // One pair a layer. Replies: [rows·MaxReply I], row r's position p stands at r·MaxReply + p. Contexts: [rows MaxContext I], addressed by slot.
-    private readonly (Tensor Keys, Tensor Values)[] replies, contexts;
-    private readonly int[] replyLengths, contextLengths, slots, users;
+    private readonly KeyValueRows replies;
+    private readonly (Tensor Keys, Tensor Values)[] contexts;           // one pair a layer, [rows MaxContext I], addressed by slot
+    private readonly int[] contextLengths, slots, users;
     private readonly long heads;
 
     public DecoderCache(EncoderDecoderConfig config, int rows, int maxContext, int maxReply, Device? device = null, ScalarType? dtype = null)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(rows, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(maxContext, 1);
-        ArgumentOutOfRangeException.ThrowIfLessThan(maxReply, 1);
-        (Rows, MaxContext, MaxReply, heads) = (rows, maxContext, maxReply, config.Heads);
-        var inner = config.Heads * config.HeadWidth;
-        Tensor Empty(params long[] shape) => zeros(shape, dtype, device).DetachFromDisposeScope();
-        replies = [.. Enumerable.Range(0, config.DecoderLayers).Select(_ => (Empty((long)rows * maxReply, inner), Empty((long)rows * maxReply, inner)))];
-        contexts = [.. Enumerable.Range(0, config.DecoderLayers).Select(_ => (Empty(rows, maxContext, inner), Empty(rows, maxContext, inner)))];
-        replyLengths = new int[rows];
+        replies = new KeyValueRows(config.DecoderLayers, config.Heads, config.HeadWidth, rows, maxReply, device, dtype);
+        (MaxContext, heads) = (maxContext, config.Heads);
+        Tensor Empty() => zeros([rows, maxContext, (long)config.Heads * config.HeadWidth], dtype, device).DetachFromDisposeScope();
+        contexts = [.. Enumerable.Range(0, config.DecoderLayers).Select(_ => (Empty(), Empty()))];
         contextLengths = new int[rows];
         slots = new int[rows];
         users = new int[rows];
         slots.AsSpan().Fill(-1);
     }
 
-    public int Rows { get; }
+    public int Rows => replies.Rows;
     public int MaxContext { get; }
-    public int MaxReply { get; }
+    public int MaxReply => replies.MaxLength;
 
     /// <summary>Tokens fed to the row's reply so far.</summary>
-    public int Length(int row) => replyLengths[row];
+    public int Length(int row) => replies.Length(row);
 
     /// <summary>Whether the row holds a context.</summary>
     public bool IsUsed(int row) => slots[row] >= 0;
@@ -56,7 +51,7 @@ public sealed class DecoderCache : IDisposable
             var slot = Array.IndexOf(users, 0);
             (slots[rows[i]], users[slot], contextLengths[slot], taken[i]) = (slot, 1, lengths[i], slot);
         }
-        var index = tensor(taken, device: contexts[0].Keys.device);
+        var index = tensor(taken, device: replies.Device);
         foreach (var ((keys, values), (newKeys, newValues)) in contexts.Zip(memory))
         {
             keys.narrow(1, 0, newKeys.shape[2]).index_copy_(0, index, newKeys.MergeHeads());
@@ -65,75 +60,51 @@ public sealed class DecoderCache : IDisposable
     }
 
     /// <summary>Prepares feeding <c>counts[i]</c> tokens to row <c>rows[i]</c>; the same row may not stand twice.</summary>
+    /// <param name="width">T of the batch that will be fed, pads counted.</param>
     /// <exception cref="InvalidOperationException">A row has no context, or no room for its tokens.</exception>
-    public CacheStep Next(ReadOnlySpan<int> rows, ReadOnlySpan<int> counts)
+    public CacheStep Next(ReadOnlySpan<int> rows, ReadOnlySpan<int> counts, int width)
     {
-        for (var i = 0; i < rows.Length; i++)
-        {
-            if (!IsUsed(rows[i])) throw new InvalidOperationException($"Row {rows[i]} holds no context.");
-            if (replyLengths[rows[i]] + counts[i] > MaxReply)
-                throw new InvalidOperationException($"Row {rows[i]} holds {replyLengths[rows[i]]} of at most {MaxReply} tokens: {counts[i]} more do not fit.");
-        }
-        return new CacheStep(this, rows.ToArray(), counts.ToArray());
+        foreach (var row in rows)
+            if (!IsUsed(row)) throw new InvalidOperationException($"Row {row} holds no context.");
+        replies.CheckRoom(rows, counts);
+        return new CacheStep(this, replies, rows.ToArray(), counts.ToArray(), width);
     }
 
-    /// <summary>Counts the step's tokens as held, after every layer has appended them.</summary>
-    public void Commit(CacheStep step)
-    {
-        for (var i = 0; i < step.Rows.Length; i++) replyLengths[step.Rows[i]] += step.Counts[i];
-    }
+    /// <inheritdoc cref="KeyValueRows.Commit"/>
+    public void Commit(CacheStep step) => replies.Commit(step);
 
-    /// <summary>Makes each <c>To</c> a copy of what its <c>From</c> was, as if all copies were made at once.</summary>
+    /// <inheritdoc cref="KeyValueRows.Fork"/>
     public void Fork(ReadOnlySpan<(int From, int To)> copies)
     {
-        using var scope = NewDisposeScope();
         var moves = copies.ToArray().Where(copy => copy.From != copy.To).ToArray();
         foreach (var (from, _) in moves)
             if (!IsUsed(from)) throw new InvalidOperationException($"Row {from} holds no context to copy.");
-        if (moves.Length == 0) return;
-
-        var state = moves.Select(move => (Slot: slots[move.From], Length: replyLengths[move.From])).ToArray();
-        foreach (var (slot, _) in state) users[slot]++;                 // before any is released
+        int[] taken = [.. moves.Select(move => slots[move.From])];
+        foreach (var slot in taken) users[slot]++;                      // before any is released
         for (var i = 0; i < moves.Length; i++)
         {
-            Free(moves[i].To);
-            (slots[moves[i].To], replyLengths[moves[i].To]) = state[i];
+            Release(moves[i].To);
+            slots[moves[i].To] = taken[i];
         }
-
-        var longest = state.Max(s => s.Length);
-        if (longest == 0) return;
-        var device = replies[0].Keys.device;
-        Tensor source = tensor([.. moves.Select(move => (long)move.From)], device: device), target = tensor([.. moves.Select(move => (long)move.To)], device: device);
-        foreach (var (keys, values) in replies)
-        {
-            Copy(keys);
-            Copy(values);
-        }
-
-        void Copy(Tensor all)
-        {
-            var rows = all.view(Rows, MaxReply, -1).narrow(1, 0, longest);
-            rows.index_copy_(0, target, rows.index_select(0, source));
-        }
+        replies.Fork(moves);
     }
 
     /// <summary>Gives a row back. Freeing a free row does nothing.</summary>
     public void Free(int row)
     {
-        if (slots[row] >= 0) users[slots[row]]--;
-        (slots[row], replyLengths[row]) = (-1, 0);
+        Release(row);
+        replies.Clear(row);
     }
 
     public void Dispose()
     {
-        foreach (var (keys, values) in replies.Concat(contexts))
+        replies.Dispose();
+        foreach (var (keys, values) in contexts)
         {
             keys.Dispose();
             values.Dispose();
         }
     }
-
-    internal (Tensor Keys, Tensor Values) Reply(int layer) => replies[layer];
 
     internal int[] Slots(ReadOnlySpan<int> rows) => [.. rows.ToArray().Select(row => slots[row])];
 
@@ -141,17 +112,11 @@ public sealed class DecoderCache : IDisposable
 
     /// <summary>[n H S D] views or copies of the given slots' first S context tokens.</summary>
     internal (Tensor Keys, Tensor Values) Context(int layer, int[] slots, int length) =>
-        (Take(contexts[layer].Keys.narrow(1, 0, length), slots).SplitHeads(heads), Take(contexts[layer].Values.narrow(1, 0, length), slots).SplitHeads(heads));
+        (KeyValueRows.Take(contexts[layer].Keys.narrow(1, 0, length), slots).SplitHeads(heads), KeyValueRows.Take(contexts[layer].Values.narrow(1, 0, length), slots).SplitHeads(heads));
 
-    /// <summary>[n H S D] of the given rows' first S reply tokens.</summary>
-    internal Tensor Reply(Tensor all, int[] rows, int length) => Take(all.view(Rows, MaxReply, -1).narrow(1, 0, length), rows).SplitHeads(heads);
-
-    /// <summary>The rows of a [R S I] tensor, without copying where they stand together or are all the same one (beams of one context).</summary>
-    private static Tensor Take(Tensor all, int[] rows)
+    private void Release(int row)
     {
-        if (rows.All(row => row == rows[0])) return all.narrow(0, rows[0], 1).expand(rows.Length, -1, -1);
-        for (var i = 1; i < rows.Length; i++)
-            if (rows[i] != rows[0] + i) return all.index_select(0, tensor(rows, dtype: ScalarType.Int64, device: all.device));
-        return all.narrow(0, rows[0], rows.Length);
+        if (slots[row] >= 0) users[slots[row]]--;
+        slots[row] = -1;
     }
 }

@@ -41,7 +41,7 @@ public sealed class DecoderStack : Module
     public Tensor Step(Tensor x, CacheStep step)
     {
         using var scope = NewDisposeScope();
-        var bias = RelativePositions.Bias(Table, bidirectional: false, step.Starts, (int)x.shape[1], step.ReplyLength);
+        var bias = RelativePositions.Bias(Table, bidirectional: false, step.Starts, (int)x.shape[1], step.Length);
         for (var n = 0; n < block.Count; n++)
         {
             step.Layer = n;

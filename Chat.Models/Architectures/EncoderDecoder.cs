@@ -100,7 +100,7 @@ public sealed class EncoderDecoder : Module
     public Tensor Step(DecoderCache cache, ReadOnlySpan<int> rows, Tensor ids, ReadOnlySpan<int> counts, Tensor? roles = null)
     {
         using var scope = NewDisposeScope();
-        var step = cache.Next(rows, counts);
+        var step = cache.Next(rows, counts, (int)ids.shape[1]);
         var hidden = decoder.Step(Embed(ids, roles), step);
         cache.Commit(step);
         return lm_head.call(hidden).MoveToOuterDisposeScope();

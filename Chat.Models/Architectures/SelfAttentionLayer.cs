@@ -6,7 +6,7 @@ using static TorchSharp.torch.nn;
 namespace Chat.Models.Architectures;
 
 /// <summary>x + SelfAttention(norm(x)).</summary>
-public sealed class SelfAttentionLayer : Module<Tensor, Tensor, CacheStep?, Tensor>
+public sealed class SelfAttentionLayer : Module<Tensor, Tensor, RowStep?, Tensor>
 {
     private readonly Attention SelfAttention;
     private readonly RmsNorm layer_norm;
@@ -26,7 +26,7 @@ public sealed class SelfAttentionLayer : Module<Tensor, Tensor, CacheStep?, Tens
     /// <param name="x">[B T C]</param>
     /// <param name="bias">Broadcasts to [B H T S].</param>
     /// <param name="step">In cached decoding: takes the new tokens' keys and values and gives back those of the whole reply.</param>
-    public override Tensor forward(Tensor x, Tensor bias, CacheStep? step)
+    public override Tensor forward(Tensor x, Tensor bias, RowStep? step)
     {
         using var scope = NewDisposeScope();
         var normed = layer_norm.call(x);

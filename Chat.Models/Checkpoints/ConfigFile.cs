@@ -89,6 +89,23 @@ public sealed class ConfigFile
         : value.GetArrayLength() == 0 ? null
         : value[0].ValueKind == JsonValueKind.String ? value[0].GetString() : throw Bad(key, $"must be a list of texts, not {Shown(value)}");
 
+    /// <summary>The texts of a list, or <c>null</c> when the key is absent.</summary>
+    public IReadOnlyList<string>? Texts(string key) => Find(key) is not { } value ? null
+        : value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String) ? [.. value.EnumerateArray().Select(item => item.GetString()!)]
+        : throw Bad(key, $"must be a list of texts, not {Shown(value)}");
+
+    /// <summary>A token id or a list of them. Published files name ids that are not in the vocabulary, −1 among them: these mean none.</summary>
+    public IReadOnlyList<int> KnownTokens(string key, int vocabulary)
+    {
+        if (Find(key) is not { } value) return [];
+        var ids = value.ValueKind == JsonValueKind.Array ? value.EnumerateArray().ToArray() : [value];
+        return [.. ids.Select(id => id.ValueKind == JsonValueKind.Number && id.TryGetInt64(out var number) ? number : throw Bad(key, $"must be a token id or a list of them, not {Shown(value)}"))
+            .Where(id => id >= 0 && id < vocabulary).Select(id => (int)id)];
+    }
+
+    /// <summary>The error of a word that is not known here.</summary>
+    public CheckpointException Unsupported(string key, string word, string known) => new(CheckpointErrors.Unsupported, $"{path}: '{key}' = {word} is not known. Known: {known}.");
+
     /// <summary>The error of a value that cannot be.</summary>
     public CheckpointException Bad(string key, string what) => new(CheckpointErrors.BadConfig, $"{path}: '{key}' {what}.");
 

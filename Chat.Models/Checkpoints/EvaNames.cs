@@ -2,9 +2,6 @@ using System.Text.RegularExpressions;
 
 namespace Chat.Models.Checkpoints;
 
-/// <summary>Where a weight is stored: the rows of part <see cref="Part"/> of <see cref="Of"/> equal parts of the named tensor.</summary>
-public readonly record struct StoredPart(string Name, int Part = 0, int Of = 1);
-
 /// <summary>
 /// The names of EVA's weights. Ours are those of the Hugging Face branch; the Megatron branch has other names and stacks the rows of q, k and v
 /// in one tensor. The mapping is one to one (the reference's own converter drops role_embeds and believes in 24 layers).

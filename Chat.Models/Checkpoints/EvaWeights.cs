@@ -38,60 +38,30 @@ public static class EvaWeights
     }
 
     /// <summary>Checks that a checkpoint has all a configuration needs, from headers alone, and says where each weight lies.</summary>
-    /// <returns>The configuration (without roles when the checkpoint has none) and, for each weight, the stored tensor and its part.</returns>
-    /// <exception cref="CheckpointException"><c>missing_tensor</c>, <c>shape_mismatch</c> or <c>bad_dtype</c>.</exception>
-    public static (EncoderDecoderConfig Config, Dictionary<string, (TensorEntry Entry, StoredPart Place)> Places) Locate(EncoderDecoderConfig config, Checkpoint checkpoint)
+    /// <returns>The configuration (without roles when the checkpoint has none) and its weights, looked up as they are walked.</returns>
+    /// <exception cref="CheckpointException"><c>missing_tensor</c>, <c>shape_mismatch</c> or <c>bad_dtype</c>, while walking.</exception>
+    public static (EncoderDecoderConfig Config, IEnumerable<StoredWeight> Weights) Locate(EncoderDecoderConfig config, Checkpoint checkpoint)
     {
         var megatron = checkpoint.Find(EvaNames.ToMegatron("shared.weight").Name) is not null;
         if (config.Roles && new[] { Roles }.Concat(EvaNames.Aliases(Roles)).All(name => checkpoint.Find(name) is null)) config = config with { Roles = false };
-        var places = new Dictionary<string, (TensorEntry, StoredPart)>();
-        foreach (var (name, shape) in Needed(config))
-        {
-            var place = megatron ? EvaNames.ToMegatron(name)
-                : new StoredPart(EvaNames.Aliases(name).Prepend(name).FirstOrDefault(alias => checkpoint.Find(alias) is not null) ?? name);
-            places.Add(name, (checkpoint.Require(place.Name, [shape[0] * place.Of, .. shape[1..]]), place));
-        }
-        return (config, places);
+        return (config, Needed(config).Select(weight => StoredWeight.Find(checkpoint, weight.Name, weight.Shape, megatron
+            ? [EvaNames.ToMegatron(weight.Name)]
+            : [new StoredPart(weight.Name), .. EvaNames.Aliases(weight.Name).Select(alias => new StoredPart(alias))])));
     }
 
     /// <summary>Builds the model of a configuration with a checkpoint's weights. Types are converted to <paramref name="dtype"/>.</summary>
     /// <exception cref="CheckpointException">As <see cref="Locate"/>, or <c>non_finite</c>.</exception>
     public static EncoderDecoder Load(EncoderDecoderConfig config, Checkpoint checkpoint, Device? device = null, ScalarType? dtype = null)
     {
-        (config, var places) = Locate(config, checkpoint);
+        (config, var weights) = Locate(config, checkpoint);
+        var located = weights.ToDictionary(weight => weight.Name);
         var model = new EncoderDecoder(config, seed: null, device, dtype);
-        using var scope = NewDisposeScope();
-        using var gradients = no_grad();
-        foreach (var (name, weight) in model.named_parameters())
-        {
-            var (entry, place) = places[name];
-            weight.copy_(Read(checkpoint, entry, place));
-        }
-        model.eval();
+        TorchWeights.Fill(model, located, checkpoint);
         return model;
     }
 
     /// <summary>All weights, by the checkpoint's names.</summary>
     /// <param name="megatron">Megatron's fused names instead of Hugging Face's.</param>
-    public static void Save(EncoderDecoder model, string path, bool megatron = false, ScalarType? dtype = null)
-    {
-        using var scope = NewDisposeScope();
-        using var gradients = no_grad();
-        var weights = model.named_parameters().Select(pair => (Name: pair.name, Tensor: dtype is { } type ? pair.parameter.to_type(type) : pair.parameter));
-        SafetensorsWriter.Write(path, megatron ? Fuse(weights) : weights, new Dictionary<string, string> { ["format"] = "pt" });
-    }
-
-    /// <summary>Stacks parts into the tensors they are stored in.</summary>
-    public static IEnumerable<(string Name, Tensor Tensor)> Fuse(IEnumerable<(string Name, Tensor Tensor)> weights) =>
-        weights.Select(weight => (Place: EvaNames.ToMegatron(weight.Name), weight.Tensor)).GroupBy(weight => weight.Place.Name)
-            .Select(parts => (parts.Key, cat([.. parts.OrderBy(part => part.Place.Part).Select(part => part.Tensor)])));
-
-    private static Tensor Read(Checkpoint checkpoint, TensorEntry entry, StoredPart place)
-    {
-        var type = entry.Dtype switch { "F32" => ScalarType.Float32, "F16" => ScalarType.Float16, _ => ScalarType.BFloat16 };
-        var tensor = empty([entry.Shape[0] / place.Of, .. entry.Shape.Skip(1)], type);
-        var size = (entry.End - entry.Begin) / place.Of;
-        checkpoint.Read(entry, size * place.Part, tensor.bytes);
-        return tensor;
-    }
+    public static void Save(EncoderDecoder model, string path, bool megatron = false, ScalarType? dtype = null) =>
+        TorchWeights.Save(model, path, name => megatron ? EvaNames.ToMegatron(name) : new StoredPart(name), dtype);
 }

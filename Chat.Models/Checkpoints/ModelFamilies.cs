@@ -2,13 +2,21 @@ using Chat.Models.Architectures;
 
 namespace Chat.Models.Checkpoints;
 
-/// <summary>Which weights, of which shape, each known family needs by its configuration. A new family is one entry.</summary>
+/// <summary>The known families of models, and what each needs of a checkpoint. A new family is one entry.</summary>
 public static class ModelFamilies
 {
-    private static readonly Dictionary<string, Func<ConfigFile, Checkpoint, IEnumerable<TensorEntry>>> Families = new()
+    public const string Eva = "eva";
+
+    private static readonly Dictionary<string, Func<ConfigFile, Checkpoint, IEnumerable<StoredWeight>>> Families = Known();
+
+    private static readonly Dictionary<string, string> Architectures = new()
     {
-        ["eva"] = (config, checkpoint) => EvaWeights.Locate(EncoderDecoderConfig.Read(config), checkpoint).Places.Values.Select(place => place.Entry).Distinct(),
-        ["llama"] = (config, checkpoint) => LlamaWeights.Needed(config).Select(weight => checkpoint.Require(weight.Name, weight.Shape)),
+        ["EVAModel"] = Eva,
+        ["GPT2LMHeadModel"] = "gpt2",
+        ["LlamaForCausalLM"] = "llama",
+        ["MistralForCausalLM"] = "mistral",
+        ["Qwen2ForCausalLM"] = "qwen2",
+        ["Qwen3ForCausalLM"] = "qwen3",
     };
 
     /// <summary>
@@ -21,10 +29,8 @@ public static class ModelFamilies
         var config = ConfigFile.Load(Path.Combine(folder, ModelFolder.ConfigFileName));
         var family = Of(config);
         using var checkpoint = Checkpoint.OpenFolder(folder);
-        foreach (var entry in Families[family](config, checkpoint).ToArray()) checkpoint.CheckFinite(entry);
+        foreach (var entry in Families[family](config, checkpoint).Select(weight => weight.Entry).Distinct().ToArray()) checkpoint.CheckFinite(entry);
     }
-
-    private static readonly Dictionary<string, string> Architectures = new() { ["EVAModel"] = "eva", ["LlamaForCausalLM"] = "llama" };
 
     /// <summary>The family of a configuration: its <c>model_type</c>, or what its <c>architectures</c> name first.</summary>
     /// <exception cref="CheckpointException"><c>unsupported</c>; the message lists the known ones.</exception>
@@ -33,5 +39,16 @@ public static class ModelFamilies
         var family = config.Text("model_type") ?? (config.FirstText("architectures") is { } name ? Architectures.GetValueOrDefault(name, name) : throw config.Bad("model_type", "is missing"));
         return Families.ContainsKey(family) ? family
             : throw new CheckpointException(CheckpointErrors.Unsupported, $"Models of type '{family}' are not known. Known: {string.Join(", ", Families.Keys.Order(StringComparer.Ordinal))}.");
+    }
+
+    private static Dictionary<string, Func<ConfigFile, Checkpoint, IEnumerable<StoredWeight>>> Known()
+    {
+        var known = new Dictionary<string, Func<ConfigFile, Checkpoint, IEnumerable<StoredWeight>>>
+        {
+            [Eva] = (config, checkpoint) => EvaWeights.Locate(EncoderDecoderConfig.Read(config), checkpoint).Weights,
+        };
+        foreach (var (name, family) in DecoderConfigFile.Families)
+            known.Add(name, (config, checkpoint) => DecoderWeights.Locate(DecoderConfigFile.Read(config, family), checkpoint).Weights);
+        return known;
     }
 }

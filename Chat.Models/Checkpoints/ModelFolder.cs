@@ -34,9 +34,10 @@ public sealed class ModelFolder
     public static ModelFolder Open(string path)
     {
         var file = ConfigFile.Load(System.IO.Path.Combine(path, ConfigFileName));
-        if (ModelFamilies.Of(file) is var family && family != "eva") throw new CheckpointException(CheckpointErrors.Unsupported, $"Models of type '{family}' cannot be served yet, only 'eva'.");
+        if (ModelFamilies.Of(file) is var family && family != ModelFamilies.Eva) throw new CheckpointException(CheckpointErrors.Unsupported, $"Models of type '{family}' cannot be served yet, only 'eva'.");
         using var checkpoint = Checkpoint.OpenFolder(path);
-        var (config, _) = EvaWeights.Locate(EncoderDecoderConfig.Read(file), checkpoint);
+        var (config, weights) = EvaWeights.Locate(EncoderDecoderConfig.Read(file), checkpoint);
+        foreach (var _ in weights) { }                                  // each is checked as it is walked
         var tokenizer = TokenizerFiles.Load(path, config);
         if (tokenizer.VocabularySize > config.VocabularySize)
             throw new CheckpointException(CheckpointErrors.BadConfig, $"The tokenizer of {path} has {tokenizer.VocabularySize} entries, the model only {config.VocabularySize}.");

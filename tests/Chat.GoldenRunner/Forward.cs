@@ -1,132 +1,16 @@
-using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
-using Chat.Models.Architectures;
 using Chat.Models.Checkpoints;
-using Chat.Models.Modules;
-using static TorchSharp.torch;
 
 namespace Chat.GoldenRunner;
 
-/// <summary>Forward passes, losses, gradients and cached steps of the encoder-decoder.</summary>
+/// <summary>Forward passes: the family of the model folder decides who computes.</summary>
 internal static class Forward
 {
     public static JsonNode Run(Arguments arguments, JsonNode input)
     {
-        var config = EncoderDecoderConfig.Load(Path.Combine(arguments.Model, ModelFolder.ConfigFileName));
-        using var checkpoint = arguments.Weights switch
-        {
-            null => Checkpoint.OpenFolder(arguments.Model),
-            "megatron" => Checkpoint.OpenFile(Path.Combine(arguments.Model, "megatron.safetensors")),
-            var other => throw new ArgumentException($"Unknown --weights '{other}'. Known: megatron."),
-        };
-        using var model = EvaWeights.Load(config, checkpoint);
-        using var erf = EvaWeights.Load(config with { Gelu = Gelu.Erf }, checkpoint);
-        return Cases.Run(input, one =>
-        {
-            using var scope = NewDisposeScope();
-            var batch = new Batch(one, config);
-            var answer = new JsonObject();
-            foreach (var want in one["want"]!.AsArray().Select(node => (string)node!)) answer[want] = Answer(want, model, erf, batch);
-            return answer;
-        });
-    }
-
-    private static JsonNode Answer(string want, EncoderDecoder model, EncoderDecoder erf, Batch batch)
-    {
-        using var scope = NewDisposeScope();
-        if (want == "gradients") return Gradients(model, batch);
-        using var gradients = no_grad();
-        return want switch
-        {
-            "enc_out" => batch.Valid(model.Encode(batch.Encoder, batch.Mask, batch.EncoderRoles), batch.EncoderLengths, batch.EncoderRows),
-            "logits" => batch.Valid(batch.Logits(model), batch.DecoderLengths, batch.LogitRows),
-            "logits_erf_gelu" => batch.Valid(batch.Logits(erf), batch.DecoderLengths, batch.LogitRows),
-            "step_logits" => batch.Valid(Steps(model, batch), batch.DecoderLengths, batch.LogitRows),
-            "loss" => Cases.Number(Losses.SampleMean(batch.Logits(model), batch.Labels).item<float>()),
-            "loss_batch" => Cases.Numbers(Batch.Floats(Losses.SampleMeans(batch.Logits(model), batch.Labels)).ToArray()),
-            "loss_token_mean" => Cases.Number(Losses.TokenMean(batch.Logits(model), batch.Labels).item<float>()),
-            _ => throw new ArgumentException($"Unknown result '{want}'. Known: enc_out, logits, logits_erf_gelu, step_logits, loss, loss_batch, loss_token_mean, gradients."),
-        };
-    }
-
-    /// <summary>One token at a time through the cache. [B T V]</summary>
-    private static Tensor Steps(EncoderDecoder model, Batch batch)
-    {
-        var (rows, width) = (batch.Rows, (int)batch.Decoder.shape[1]);
-        using var cache = new DecoderCache(model.Config, rows, (int)batch.Encoder.shape[1], width);
-        int[] all = [.. Enumerable.Range(0, rows)], ones = [.. all.Select(_ => 1)];
-        model.Begin(cache, all, batch.Encoder, batch.EncoderLengths, batch.EncoderRoles);
-        return cat([.. Enumerable.Range(0, width).Select(t => model.Step(cache, all, batch.Decoder.narrow(1, t, 1), ones, batch.DecoderRoles?.narrow(1, t, 1)))], 1);
-    }
-
-    private static JsonObject Gradients(EncoderDecoder model, Batch batch)
-    {
-        model.zero_grad();
-        Losses.SampleMean(batch.Logits(model), batch.Labels).backward();
-        var answer = new JsonObject();
-        foreach (var (name, weight) in model.named_parameters())
-        {
-            if (weight.grad is not { } gradient) continue;
-            var values = Batch.Floats(gradient).ToArray();
-            answer[name] = new JsonObject
-            {
-                ["l2"] = Math.Sqrt(values.Sum(value => (double)value * value)),
-                ["sum"] = values.Sum(value => (double)value),
-                ["first"] = Cases.Numbers(values.Take(4)),
-            };
-        }
-        model.zero_grad();
-        return answer;
-    }
-
-    /// <summary>The rows of a case as one padded batch.</summary>
-    private sealed class Batch
-    {
-        public Batch(JsonObject one, EncoderDecoderConfig config)
-        {
-            var (encoder, decoder, labels) = (one["enc_ids"].Rows(), one["dec_ids"].Rows(), one["labels"].Rows());
-            (EncoderLengths, DecoderLengths) = (Lengths(encoder), Lengths(decoder));
-            var (extraEncoder, extraDecoder) = ((int?)one["pad_extra_enc"] ?? 0, (int?)one["pad_extra_dec"] ?? 0);
-            Encoder = Padded(encoder, config.Pad, extraEncoder);
-            Decoder = Padded(decoder, config.Pad, extraDecoder);
-            Labels = Padded(labels, (int)Losses.Ignored, (int)Decoder.shape[1] - Lengths(labels).Max());
-            Mask = Padded([.. encoder.Select(row => row.Select(_ => 1).ToArray())], 0, extraEncoder);
-            EncoderRoles = one["enc_role_ids"] is { } roles ? Padded(roles.Rows(), 0, extraEncoder) : null;
-            DecoderRoles = one["dec_role_ids"] is { } replyRoles ? Padded(replyRoles.Rows(), 0, extraDecoder) : null;
-            EncoderRows = one["enc_rows"]?.Ints();
-            LogitRows = one["logit_rows"]?.Ints();
-        }
-
-        public Tensor Encoder { get; }
-        public Tensor Decoder { get; }
-        public Tensor Labels { get; }
-        public Tensor Mask { get; }
-        public Tensor? EncoderRoles { get; }
-        public Tensor? DecoderRoles { get; }
-        public int[] EncoderLengths { get; }
-        public int[] DecoderLengths { get; }
-        public int[]? EncoderRows { get; }
-        public int[]? LogitRows { get; }
-        public int Rows => EncoderLengths.Length;
-
-        public Tensor Logits(EncoderDecoder model) => model.Forward(Encoder, Mask, Decoder, EncoderRoles, DecoderRoles);
-
-        /// <summary>[B T X] → rows of positions of values, without the pads.</summary>
-        public JsonArray Valid(Tensor all, int[] lengths, int[]? positions)
-        {
-            var (values, width, size) = (Floats(all).ToArray(), (int)all.shape[1], (int)all.shape[2]);
-            return [.. lengths.Select((length, row) => (JsonNode)new JsonArray([.. (positions?.Where(position => position < length) ?? Enumerable.Range(0, length))
-                .Select(position => (JsonNode)Cases.Numbers(values.AsSpan((row * width + position) * size, size).ToArray()))]))];
-        }
-
-        public static ReadOnlySpan<float> Floats(Tensor tensor) => MemoryMarshal.Cast<byte, float>(tensor.detach().contiguous().bytes);
-
-        private static int[] Lengths(int[][] rows) => [.. rows.Select(row => row.Length)];
-
-        private static Tensor Padded(int[][] rows, int pad, int extra)
-        {
-            var width = rows.Max(row => row.Length) + extra;
-            return tensor(rows.SelectMany(row => row.Concat(Enumerable.Repeat(pad, width - row.Length))).ToArray(), [rows.Length, width], dtype: ScalarType.Int64);
-        }
+        var config = ConfigFile.Load(Path.Combine(arguments.Model, ModelFolder.ConfigFileName));
+        var family = ModelFamilies.Of(config);
+        return DecoderConfigFile.Families.TryGetValue(family, out var decoder) ? DecoderForward.Run(arguments, DecoderConfigFile.Read(config, decoder), input)
+            : EncoderDecoderForward.Run(arguments, input);
     }
 }

@@ -78,11 +78,11 @@ public sealed class DecoderCacheTests : IDisposable
     public void A_free_or_full_row_cannot_be_fed()
     {
         using var cache = new DecoderCache(model.Config, rows: 2, maxContext: 16, maxReply: 4);
-        Assert.Throws<InvalidOperationException>(() => cache.Next([0], [1]));
+        Assert.Throws<InvalidOperationException>(() => cache.Next([0], [1], 1));
         Assert.Throws<InvalidOperationException>(() => cache.Fork([(0, 1)]));
         Begin(cache, [0], [Contexts[0]]);
         Step(cache, [0], [Replies[0][..3]]);
-        Assert.Throws<InvalidOperationException>(() => cache.Next([0], [2]));
+        Assert.Throws<InvalidOperationException>(() => cache.Next([0], [2], 2));
         TinyModel.Close(Whole(0, 4)[3], Step(cache, [0], [[Replies[0][3]]])[0, 0]);
     }
 
