@@ -10,9 +10,11 @@ public sealed class DecoderStack : Module
 {
     private readonly ModuleList<DecoderBlock> block;
     private readonly RmsNorm final_layer_norm;
+    private readonly int maxDistance;
 
     public DecoderStack(EncoderDecoderConfig config, Device? device = null, ScalarType? dtype = null) : base(nameof(DecoderStack))
     {
+        maxDistance = config.MaxDistance;
         block = ModuleList([.. Enumerable.Range(0, config.DecoderLayers).Select(n => new DecoderBlock(config, first: n == 0, device, dtype))]);
         final_layer_norm = new RmsNorm(config.Width, config.Epsilon, device, dtype);
         RegisterComponents();
@@ -29,7 +31,7 @@ public sealed class DecoderStack : Module
     {
         using var scope = NewDisposeScope();
         var length = (int)x.shape[1];
-        var bias = RelativePositions.Bias(Table, bidirectional: false, [0], length, length);
+        var bias = RelativePositions.Bias(Table, bidirectional: false, [0], length, length, maxDistance);
         var contextBias = RelativePositions.Padding(mask, x.dtype);
         foreach (var each in block) x = each.forward(x, bias, each.Context.Memorise(encoded), contextBias, step: null);
         return final_layer_norm.call(x).MoveToOuterDisposeScope();
@@ -41,7 +43,7 @@ public sealed class DecoderStack : Module
     public Tensor Step(Tensor x, CacheStep step)
     {
         using var scope = NewDisposeScope();
-        var bias = RelativePositions.Bias(Table, bidirectional: false, step.Starts, (int)x.shape[1], step.Length);
+        var bias = RelativePositions.Bias(Table, bidirectional: false, step.Starts, (int)x.shape[1], step.Length, maxDistance);
         for (var n = 0; n < block.Count; n++)
         {
             step.Layer = n;

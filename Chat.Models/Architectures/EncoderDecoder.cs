@@ -7,7 +7,8 @@ namespace Chat.Models.Architectures;
 
 /// <summary>
 /// EVA2.0's dialogue model: an encoder reads the packed context, a decoder writes the reply (Gu et al., arXiv 2203.09313; EVA1.0 arXiv 2108.01547 with
-/// attention scale off). Parameter names are the Hugging Face checkpoint's. One table of words for both stacks, an untied head without bias or scaling.
+/// attention scale off), and T5 (Raffel et al., arXiv 1910.10683; 1.1 with gates, arXiv 2002.05202). Parameter names are the Hugging Face checkpoint's. One table of words for both
+/// stacks, and a head without bias: untied and unscaled, or T5 1.0's, which is the table of words.
 /// </summary>
 public sealed class EncoderDecoder : Module
 {
@@ -16,7 +17,7 @@ public sealed class EncoderDecoder : Module
     private readonly Embedding? role_embeds;
     private readonly EncoderStack encoder;
     private readonly DecoderStack decoder;
-    private readonly Linear lm_head;
+    private readonly Linear? lm_head;
     private readonly Dropout dropout;
 
     /// <summary>A model with fresh weights drawn from <paramref name="seed"/> (the same seed gives the same weights), or of no meaning until loaded when it is <c>null</c>.</summary>
@@ -28,7 +29,7 @@ public sealed class EncoderDecoder : Module
         role_embeds = config.Roles ? Embedding(2, config.Width, device: device, dtype: dtype) : null;
         encoder = new EncoderStack(config, device, dtype);
         decoder = new DecoderStack(config, device, dtype);
-        lm_head = Linear(config.Width, config.VocabularySize, hasBias: false, device, dtype);
+        lm_head = config.Tied ? null : Linear(config.Width, config.VocabularySize, hasBias: false, device, dtype);
         dropout = Dropout(config.Dropout);
         RegisterComponents();
         if (seed is { } drawn) Initialise(drawn);
@@ -45,8 +46,8 @@ public sealed class EncoderDecoder : Module
     {
         long v = config.VocabularySize, d = config.Width, i = (long)config.Heads * config.HeadWidth, f = config.FeedForward;
         var attention = 4 * d * i;
-        var feedForward = 3 * d * f;
-        return 2 * v * d + (config.Roles ? 2 * d : 0)
+        var feedForward = (config.Gated ? 3 : 2) * d * f;
+        return (config.Tied ? 1 : 2) * v * d + (config.Roles ? 2 * d : 0)
             + config.EncoderLayers * (attention + feedForward + 2 * d)
             + config.DecoderLayers * (2 * attention + feedForward + 3 * d)
             + 2 * d + 2L * config.Buckets * config.Heads;
@@ -79,7 +80,7 @@ public sealed class EncoderDecoder : Module
     public Tensor Decode(Tensor encoded, Tensor mask, Tensor replies, Tensor? replyRoles = null)
     {
         using var scope = NewDisposeScope();
-        return lm_head.call(decoder.forward(Embed(replies, replyRoles), encoded, mask)).MoveToOuterDisposeScope();
+        return Score(decoder.forward(Embed(replies, replyRoles), encoded, mask)).MoveToOuterDisposeScope();
     }
 
     /// <summary>Reads contexts into rows of a cache, whose replies then start empty. Call without gradients.</summary>
@@ -103,8 +104,10 @@ public sealed class EncoderDecoder : Module
         var step = cache.Next(rows, counts, (int)ids.shape[1]);
         var hidden = decoder.Step(Embed(ids, roles), step);
         cache.Commit(step);
-        return lm_head.call(hidden).MoveToOuterDisposeScope();
+        return Score(hidden).MoveToOuterDisposeScope();
     }
+
+    private Tensor Score(Tensor hidden) => lm_head is not null ? lm_head.call(hidden) : functional.linear(hidden / Math.Sqrt(Config.Width), shared.weight!);
 
     private Tensor Embed(Tensor ids, Tensor? roles)
     {

@@ -10,9 +10,11 @@ public sealed class EncoderStack : Module<Tensor, Tensor, Tensor>
 {
     private readonly ModuleList<EncoderBlock> block;
     private readonly RmsNorm final_layer_norm;
+    private readonly int maxDistance;
 
     public EncoderStack(EncoderDecoderConfig config, Device? device = null, ScalarType? dtype = null) : base(nameof(EncoderStack))
     {
+        maxDistance = config.MaxDistance;
         block = ModuleList([.. Enumerable.Range(0, config.EncoderLayers).Select(n => new EncoderBlock(config, first: n == 0, device, dtype))]);
         final_layer_norm = new RmsNorm(config.Width, config.Epsilon, device, dtype);
         RegisterComponents();
@@ -25,7 +27,7 @@ public sealed class EncoderStack : Module<Tensor, Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         var length = (int)x.shape[1];
-        var bias = RelativePositions.Bias(block[0].Attention.Table, bidirectional: true, [0], length, length) + RelativePositions.Padding(mask, x.dtype);
+        var bias = RelativePositions.Bias(block[0].Attention.Table, bidirectional: true, [0], length, length, maxDistance) + RelativePositions.Padding(mask, x.dtype);
         foreach (var each in block) x = each.call(x, bias);
         return final_layer_norm.call(x).MoveToOuterDisposeScope();
     }

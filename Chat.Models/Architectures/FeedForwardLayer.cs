@@ -8,13 +8,13 @@ namespace Chat.Models.Architectures;
 /// <summary>x + FeedForward(norm(x)).</summary>
 public sealed class FeedForwardLayer : Module<Tensor, Tensor>
 {
-    private readonly GatedFeedForward DenseReluDense;       // the checkpoints' name; the function is a gated GELU
+    private readonly GatedFeedForward DenseReluDense;       // the checkpoints' name; the function is gated in all but T5 1.0
     private readonly RmsNorm layer_norm;
     private readonly Dropout dropout;
 
     public FeedForwardLayer(EncoderDecoderConfig config, Device? device = null, ScalarType? dtype = null) : base(nameof(FeedForwardLayer))
     {
-        DenseReluDense = new GatedFeedForward(config.Width, config.FeedForward, config.Gelu, device, dtype);
+        DenseReluDense = new GatedFeedForward(config.Width, config.FeedForward, config.Activation, config.Gated, device, dtype);
         layer_norm = new RmsNorm(config.Width, config.Epsilon, device, dtype);
         dropout = Dropout(config.Dropout);
         RegisterComponents();

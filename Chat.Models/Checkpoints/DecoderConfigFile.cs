@@ -129,7 +129,7 @@ public static class DecoderConfigFile
         return new Llama3Scaling(section.Number("factor", absent: null, least: 1e-6, most: 1e6), low, high, section.Size("original_max_position_embeddings"));
     }
 
-    private static Activation ActivationOf(ConfigFile file, string key, string absent) => (file.Text(key) ?? absent) switch
+    internal static Activation ActivationOf(ConfigFile file, string key, string absent) => (file.Text(key) ?? absent) switch
     {
         "gelu_new" or "gelu_pytorch_tanh" or "gelu_fast" => Activation.GeluTanh,
         "gelu" => Activation.GeluErf,
@@ -204,7 +204,7 @@ public static class DecoderConfigFile
         return json;
     }
 
-    private static string NameOf(Activation activation) => activation switch
+    internal static string NameOf(Activation activation) => activation switch
     {
         Activation.GeluTanh => "gelu_new",
         Activation.GeluErf => "gelu",

@@ -27,14 +27,13 @@ public static class EvaWeights
                     if (n == 0 && attention == "SelfAttention") yield return ($"{name}.{attention}.relative_attention_bias.weight", [config.Buckets, config.Heads]);
                     yield return ($"{name}.layer_norm.weight", [d]);
                 }
-                yield return ($"{stack}.block.{n}.layer.{layer}.DenseReluDense.wi_0.weight", [config.FeedForward, d]);
-                yield return ($"{stack}.block.{n}.layer.{layer}.DenseReluDense.wi_1.weight", [config.FeedForward, d]);
+                foreach (var part in config.Gated ? ["wi_0", "wi_1"] : new[] { "wi" }) yield return ($"{stack}.block.{n}.layer.{layer}.DenseReluDense.{part}.weight", [config.FeedForward, d]);
                 yield return ($"{stack}.block.{n}.layer.{layer}.DenseReluDense.wo.weight", [d, config.FeedForward]);
                 yield return ($"{stack}.block.{n}.layer.{layer}.layer_norm.weight", [d]);
             }
             yield return ($"{stack}.final_layer_norm.weight", [d]);
         }
-        yield return ("lm_head.weight", [v, d]);
+        if (!config.Tied) yield return ("lm_head.weight", [v, d]);
     }
 
     /// <summary>Checks that a checkpoint has all a configuration needs, from headers alone, and says where each weight lies.</summary>

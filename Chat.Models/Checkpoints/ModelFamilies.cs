@@ -6,12 +6,16 @@ namespace Chat.Models.Checkpoints;
 public static class ModelFamilies
 {
     public const string Eva = "eva";
+    public const string T5 = "t5";
+    public const string Bert = "bert";
 
     private static readonly Dictionary<string, Func<ConfigFile, Checkpoint, IEnumerable<StoredWeight>>> Families = Known();
 
     private static readonly Dictionary<string, string> Architectures = new()
     {
         ["EVAModel"] = Eva,
+        ["T5ForConditionalGeneration"] = T5,
+        ["BertModel"] = Bert,
         ["GPT2LMHeadModel"] = "gpt2",
         ["LlamaForCausalLM"] = "llama",
         ["MistralForCausalLM"] = "mistral",
@@ -46,6 +50,8 @@ public static class ModelFamilies
         var known = new Dictionary<string, Func<ConfigFile, Checkpoint, IEnumerable<StoredWeight>>>
         {
             [Eva] = (config, checkpoint) => EvaWeights.Locate(EncoderDecoderConfig.Read(config), checkpoint).Weights,
+            [T5] = (config, checkpoint) => EvaWeights.Locate(EncoderDecoderConfig.Read(config), checkpoint).Weights,
+            [Bert] = (config, checkpoint) => EncoderWeights.Locate(EncoderConfig.Read(config), checkpoint).Weights,
         };
         foreach (var (name, family) in DecoderConfigFile.Families)
             known.Add(name, (config, checkpoint) => DecoderWeights.Locate(DecoderConfigFile.Read(config, family), checkpoint).Weights);

@@ -6,7 +6,7 @@ namespace Chat.Models.Modules;
 /// <summary>T5's relative positions: a learnt bias a head for each bucket of distances (Raffel et al., arXiv 1910.10683, section 2.1).</summary>
 public static class RelativePositions
 {
-    /// <summary>Beyond this distance all keys share a bucket. A constant of the family, not a setting.</summary>
+    /// <summary>Beyond this distance all keys share a bucket, where a configuration says nothing else.</summary>
     public const int MaxDistance = 128;
 
     /// <summary>Added to the score of what must not be seen. Finite, so that half precision holds it, and low enough for a weight of exactly 0.</summary>
@@ -33,7 +33,7 @@ public static class RelativePositions
     /// </summary>
     /// <param name="table">[buckets H]</param>
     /// <returns>[starts.Length H T S]</returns>
-    public static Tensor Bias(Embedding table, bool bidirectional, ReadOnlySpan<int> starts, int targets, int sources)
+    public static Tensor Bias(Embedding table, bool bidirectional, ReadOnlySpan<int> starts, int targets, int sources, int maxDistance = MaxDistance)
     {
         using var scope = NewDisposeScope();
         var weight = table.weight!;
@@ -45,7 +45,7 @@ public static class RelativePositions
             for (var query = start; query < start + targets; query++)
                 for (var key = 0; key < sources; key++, at++)
                 {
-                    ids[at] = Bucket(key - query, buckets, bidirectional);
+                    ids[at] = Bucket(key - query, buckets, bidirectional, maxDistance);
                     if (!bidirectional && key > query) hidden[at] = Hidden;
                 }
 

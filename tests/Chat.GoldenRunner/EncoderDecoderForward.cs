@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace Chat.GoldenRunner;
 
-/// <summary>Forward passes, losses, gradients and cached steps of the encoder-decoder.</summary>
+/// <summary>Forward passes, losses, gradients, cached steps and greedy replies of EVA and T5.</summary>
 internal static class EncoderDecoderForward
 {
     public static JsonNode Run(Arguments arguments, JsonNode input)
@@ -19,7 +19,7 @@ internal static class EncoderDecoderForward
             var other => throw new ArgumentException($"Unknown --weights '{other}'. Known: megatron."),
         };
         using var model = EvaWeights.Load(config, checkpoint);
-        using var erf = EvaWeights.Load(config with { Gelu = Gelu.Erf }, checkpoint);
+        using var erf = EvaWeights.Load(config with { Activation = Activation.GeluErf }, checkpoint);
         return Cases.Run(input, one =>
         {
             using var scope = NewDisposeScope();
@@ -41,10 +41,13 @@ internal static class EncoderDecoderForward
             "logits" => Rows.Valid(batch.Logits(model), batch.DecoderLengths, batch.LogitRows),
             "logits_erf_gelu" => Rows.Valid(batch.Logits(erf), batch.DecoderLengths, batch.LogitRows),
             "step_logits" => Rows.Valid(Steps(model, batch), batch.DecoderLengths, batch.LogitRows),
+            // EVA reports the mean of the rows' means, T5 the mean over all labels.
+            "loss" when model.Config.Family == EncoderDecoderFamily.T5 => Cases.Number(Losses.TokenMean(batch.Logits(model), batch.Labels).item<float>()),
             "loss" => Cases.Number(Losses.SampleMean(batch.Logits(model), batch.Labels).item<float>()),
-            "loss_batch" => Cases.Numbers(Rows.Floats(Losses.SampleMeans(batch.Logits(model), batch.Labels)).ToArray()),
+            "loss_batch" or "loss_rows" => Cases.Numbers(Rows.Floats(Losses.SampleMeans(batch.Logits(model), batch.Labels)).ToArray()),
             "loss_token_mean" => Cases.Number(Losses.TokenMean(batch.Logits(model), batch.Labels).item<float>()),
-            _ => throw new ArgumentException($"Unknown result '{want}'. Known: enc_out, logits, logits_erf_gelu, step_logits, loss, loss_batch, loss_token_mean, gradients."),
+            "greedy_ids" => Greedy(model, batch),
+            _ => throw new ArgumentException($"Unknown result '{want}'. Known: enc_out, logits, logits_erf_gelu, step_logits, loss, loss_batch, loss_rows, loss_token_mean, greedy_ids, gradients."),
         };
     }
 
@@ -56,6 +59,15 @@ internal static class EncoderDecoderForward
         int[] all = [.. Enumerable.Range(0, rows)], ones = [.. all.Select(_ => 1)];
         model.Begin(cache, all, batch.Encoder, batch.EncoderLengths, batch.EncoderRoles);
         return cat([.. Enumerable.Range(0, width).Select(t => model.Step(cache, all, batch.Decoder.narrow(1, t, 1), ones, batch.DecoderRoles?.narrow(1, t, 1)))], 1);
+    }
+
+    private static JsonArray Greedy(EncoderDecoder model, Batch batch)
+    {
+        using var cache = new DecoderCache(model.Config, batch.Count, (int)batch.Encoder.shape[1], batch.NewTokens + 1);
+        int[] all = [.. Enumerable.Range(0, batch.Count)], ones = [.. all.Select(_ => 1)];
+        model.Begin(cache, all, batch.Encoder, batch.EncoderLengths, batch.EncoderRoles);
+        Tensor Step(Tensor ids) => model.Step(cache, all, ids, ones);
+        return Rows.Greedy(Step(full([batch.Count, 1], model.Config.Start, ScalarType.Int64)).squeeze(1), batch.NewTokens, Step);
     }
 
     private static JsonObject Gradients(EncoderDecoder model, Batch batch)
@@ -94,6 +106,7 @@ internal static class EncoderDecoderForward
             DecoderRoles = one["dec_role_ids"] is { } replyRoles ? Rows.Padded(replyRoles.Rows(), 0, extraDecoder) : null;
             EncoderRows = one["enc_rows"]?.Ints();
             LogitRows = one["logit_rows"]?.Ints();
+            NewTokens = (int?)one["greedy_new"] ?? 0;
         }
 
         public Tensor Encoder { get; }
@@ -106,6 +119,7 @@ internal static class EncoderDecoderForward
         public int[] DecoderLengths { get; }
         public int[]? EncoderRows { get; }
         public int[]? LogitRows { get; }
+        public int NewTokens { get; }
         public int Count => EncoderLengths.Length;
 
         public Tensor Logits(EncoderDecoder model) => model.Forward(Encoder, Mask, Decoder, EncoderRoles, DecoderRoles);

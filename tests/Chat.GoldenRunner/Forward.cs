@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Chat.Models.Architectures;
 using Chat.Models.Checkpoints;
 
 namespace Chat.GoldenRunner;
@@ -10,7 +11,7 @@ internal static class Forward
     {
         var config = ConfigFile.Load(Path.Combine(arguments.Model, ModelFolder.ConfigFileName));
         var family = ModelFamilies.Of(config);
-        return DecoderConfigFile.Families.TryGetValue(family, out var decoder) ? DecoderForward.Run(arguments, DecoderConfigFile.Read(config, decoder), input)
-            : EncoderDecoderForward.Run(arguments, input);
+        if (DecoderConfigFile.Families.TryGetValue(family, out var decoder)) return DecoderForward.Run(arguments, DecoderConfigFile.Read(config, decoder), input);
+        return family == ModelFamilies.Bert ? EncoderForward.Run(arguments, EncoderConfig.Read(config), input) : EncoderDecoderForward.Run(arguments, input);
     }
 }

@@ -12,7 +12,17 @@ public class EncoderDecoderConfigTests
     [Fact]
     public void A_configuration_reads_back_what_it_wrote()
     {
-        var config = TinyModel.Config with { Gelu = Gelu.Erf, Dropout = 0.25, Roles = false, Buckets = 16, Epsilon = 1e-5 };
+        var config = TinyModel.Config with { Activation = Activation.GeluErf, Dropout = 0.25, Roles = false, Buckets = 16, Epsilon = 1e-5 };
+        Assert.Equal(config, Read(config.ToJson()));
+    }
+
+    [Theory]
+    [InlineData(Activation.GeluTanh, true, false)]
+    [InlineData(Activation.Silu, true, true)]
+    [InlineData(Activation.Relu, false, true)]
+    public void A_t5_configuration_reads_back_what_it_wrote(Activation activation, bool gated, bool tied)
+    {
+        var config = TinyModel.T5 with { Activation = activation, Gated = gated, Tied = tied, Dropout = 0.25, MaxDistance = 40 };
         Assert.Equal(config, Read(config.ToJson()));
     }
 
@@ -30,7 +40,7 @@ public class EncoderDecoderConfigTests
         var config = Read(Whole.Replace(",\"attn_scale\":true", "", StringComparison.Ordinal));
         Assert.False(config.AttentionScale);
         Assert.Equal(32, config.Buckets);
-        Assert.Equal(Gelu.Tanh, config.Gelu);
+        Assert.Equal(Activation.GeluTanh, config.Activation);
         Assert.Equal(62, config.Start);
         Assert.Equal(0.1, config.Dropout);
     }

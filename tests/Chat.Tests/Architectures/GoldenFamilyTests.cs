@@ -10,6 +10,8 @@ public class GoldenFamilyTests
     [InlineData("gpt2_a")]
     [InlineData("llama_a")]
     [InlineData("qwen2_a")]
+    [InlineData("t5_a")]
+    [InlineData("bert_a")]
     public void Forward_passes_agree_with_the_reference(string model)
     {
         var folder = $"families/models/{model}";

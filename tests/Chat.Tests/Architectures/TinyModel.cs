@@ -13,6 +13,12 @@ internal static class TinyModel
         InitialDeviation = 0.3, Pad = 5, Separator = 4, Start = 39, MaxContext = 24, MaxReply = 16,
     };
 
+    /// <summary>The same sizes as T5 has them: no scale, no roles.</summary>
+    public static readonly EncoderDecoderConfig T5 = Config with
+    {
+        Family = EncoderDecoderFamily.T5, AttentionScale = false, Roles = false, InitialDeviation = 0.05, Dropout = 0.1, MaxDistance = 24, MaxContext = 24, MaxReply = 24,
+    };
+
     public static EncoderDecoder Build(EncoderDecoderConfig? config = null, ulong seed = 7)
     {
         var model = new EncoderDecoder(config ?? Config, seed);

@@ -1,5 +1,6 @@
 using Chat.Models.Architectures;
 using Chat.Models.Checkpoints;
+using Chat.Models.Modules;
 using Chat.Tests.Architectures;
 using static TorchSharp.torch;
 
@@ -25,6 +26,37 @@ public sealed class EvaWeightsTests : IDisposable
         EvaWeights.Save(model, folder.At("model.safetensors"), megatron);
         using var loaded = Load(model.Config);
         AssertSame(model, loaded);
+    }
+
+    [Theory]
+    [InlineData(true, false)]
+    [InlineData(false, true)]
+    public void T5_with_and_without_gates_and_a_head_of_its_own_survives_a_file(bool gated, bool tied)
+    {
+        using var gradients = no_grad();
+        using var model = TinyModel.Build(TinyModel.T5 with { Gated = gated, Tied = tied, Activation = gated ? Activation.GeluTanh : Activation.Relu, InitialDeviation = 0.05 });
+        EvaWeights.Save(model, folder.At("model.safetensors"));
+        File.WriteAllText(folder.At("config.json"), model.Config.ToJson());
+        ModelFamilies.Check(folder.Path);
+        using var checkpoint = Checkpoint.OpenFolder(folder.Path);
+        using var again = EvaWeights.Load(EncoderDecoderConfig.Load(folder.At("config.json")), checkpoint);
+        var (ids, mask) = TinyModel.Batch([TinyModel.Ids(9, 1)]);
+        var (replies, _) = TinyModel.Batch([TinyModel.Ids(5, 2)]);
+        Assert.Equal(model.Forward(ids, mask, replies).Floats(), again.Forward(ids, mask, replies).Floats());
+        Assert.Equal(EncoderDecoder.ParameterCount(model.Config), model.parameters().Sum(weight => weight.numel()));
+    }
+
+    [Fact]
+    public void A_tied_head_is_the_table_of_words_over_the_root_of_the_width()
+    {
+        using var gradients = no_grad();
+        using var tied = TinyModel.Build(TinyModel.T5 with { Tied = true });
+        using var untied = TinyModel.Build(TinyModel.T5);
+        foreach (var (name, weight) in tied.named_parameters()) untied.Weight(name).copy_(weight);
+        untied.Weight("lm_head.weight").copy_(tied.Weight("shared.weight") / Math.Sqrt(TinyModel.T5.Width));
+        var (ids, mask) = TinyModel.Batch([TinyModel.Ids(9, 1)]);
+        var (replies, _) = TinyModel.Batch([TinyModel.Ids(5, 2)]);
+        TinyModel.Close(untied.Forward(ids, mask, replies), tied.Forward(ids, mask, replies));
     }
 
     [Fact]

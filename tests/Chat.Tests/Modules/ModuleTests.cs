@@ -64,9 +64,9 @@ public sealed class ModuleTests : IDisposable
     }
 
     [Theory]
-    [InlineData(Gelu.Tanh)]
-    [InlineData(Gelu.Erf)]
-    public void The_feed_forward_gates_one_half_with_the_other(Gelu gelu)
+    [InlineData(Activation.GeluTanh)]
+    [InlineData(Activation.GeluErf)]
+    public void The_feed_forward_gates_one_half_with_the_other(Activation gelu)
     {
         var layer = new GatedFeedForward(4, 8, gelu);
         var x = Normal(1, 3, 4) * 3;
@@ -75,7 +75,7 @@ public sealed class ModuleTests : IDisposable
         var hidden = gate.Zip(linear, (g, l) => (float)(Activate(g) * l)).ToArray();
         TinyModel.Close(nn.functional.linear(tensor(hidden, [1, 3, 8]), Weight("wo")), layer.call(x), absolute: 2e-6);
 
-        double Activate(double g) => gelu == Gelu.Tanh
+        double Activate(double g) => gelu == Activation.GeluTanh
             ? 0.5 * g * (1 + Math.Tanh(Math.Sqrt(2 / Math.PI) * (g + 0.044715 * g * g * g)))
             : 0.5 * g * (1 + Erf(g / Math.Sqrt(2)));
     }
