@@ -12,9 +12,12 @@ setup: ## Install what run and test need (Debian, npm and NuGet packages)
 	@./setup.sh test && dotnet restore Chat.sln
 
 # The server ends with make, however make ends: make passes TERM on, the terminal sends INT to both, and the kernel sends TERM when make is killed.
+# A make that alone is sent INT only waits for its child. It neither catches nor ignores INT from then on: the last digit of these masks in /proc loses the bit.
 run: ## Chat at http://localhost:5080 (ASPNETCORE_URLS changes it)
 	@./setup.sh run && dotnet build Chat.Api -c $(CONFIGURATION) -v q --nologo
-	@ASPNETCORE_ENVIRONMENT=$${ASPNETCORE_ENVIRONMENT:-Development} ASPNETCORE_URLS=$${ASPNETCORE_URLS:-http://localhost:5080} exec setpriv --pdeathsig TERM dotnet Chat.Api/bin/$(CONFIGURATION)/net10.0/Chat.Api.dll
+	@make=$$PPID; while [ -d /proc/$$$$ ] && grep -qE '^Sig(Cgt|Ign):.*[2367abef]$$' /proc/$$make/status; do sleep 0.5; done >/dev/null 2>&1 && kill $$$$ 2>/dev/null & \
+	ASPNETCORE_ENVIRONMENT=$${ASPNETCORE_ENVIRONMENT:-Development} ASPNETCORE_URLS=$${ASPNETCORE_URLS:-http://localhost:5080} \
+	exec setpriv --pdeathsig TERM dotnet Chat.Api/bin/$(CONFIGURATION)/net10.0/Chat.Api.dll
 
 test: ## All tests; the last line counts them
 	@./setup.sh test && ./test.sh

@@ -4,6 +4,7 @@ using Chat.Domain.Plugins;
 using Chat.Models.Checkpoints;
 using Chat.Models.Decoding;
 using Chat.Models.Engine;
+using Chat.Models.Libtorch;
 using TorchSharp;
 
 namespace Chat.Api.Hosts;
@@ -44,7 +45,10 @@ public static class InProcessModels
         var configuration = services.GetRequiredService<IConfiguration>();
         var options = configuration.GetSection("Models").Get<ModelsOptions>() ?? new();
         var logger = services.GetRequiredService<ILogger<InProcessChatModels>>();
-        var device = torch.device(options.Device);
+        LibtorchLoader.Require();
+        var device = DeviceOf(options.Device);
+        if (options is not { Rows: >= 1, QueueLimit: >= 1, PrefillBatch: >= 1 })
+            throw new InvalidOperationException($"Models:Rows, Models:QueueLimit and Models:PrefillBatch must be at least 1, not {options.Rows}, {options.QueueLimit} and {options.PrefillBatch}.");
         var models = Order(Folders(options.Folder).Select(ModelFolder.Open), options).Select(f => ServedModel.From(f, device, options.Type)).ToList();
         foreach (var model in models) logger.LogInformation("Serving {Model}, {Parameters} parameters, content {Hash}", model.Description.Id, model.Description.Parameters, model.Description.Hash);
         return new(models, services.GetRequiredService<DecodingCatalog>(), DecodingDefaults.Read(configuration.GetSection("Decoding:Default")),
@@ -58,6 +62,17 @@ public static class InProcessModels
             services.GetService<TimeProvider>() ?? TimeProvider.System,
             // Fits a JavaScript number, so that a page can send it back.
             () => RandomNumberGenerator.GetInt32(int.MaxValue));
+    }
+
+    private static torch.Device DeviceOf(string name)
+    {
+        try
+        {
+            var device = torch.device(name);
+            if (device.type == DeviceType.CPU || torch.cuda.is_available()) return device;
+        }
+        catch (Exception e) when (e is ArgumentException or FormatException or InvalidOperationException) { }
+        throw new InvalidOperationException($"Models:Device '{name}' is not to be had here: cpu, or cuda, cuda:1 … where a CUDA libtorch (CHAT_LIBTORCH) finds such a GPU.");
     }
 
     private static string[] Folders(string root)

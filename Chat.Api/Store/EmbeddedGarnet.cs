@@ -18,11 +18,9 @@ internal sealed class EmbeddedGarnet : IDisposable
     private readonly FileStream folderLock;
     private readonly GarnetServer server;
 
-    /// <exception cref="InvalidOperationException">Another process uses the folder.</exception>
+    /// <exception cref="InvalidOperationException">Another process uses the folder, or nothing can be written there.</exception>
     public EmbeddedGarnet(string folder, ILoggerFactory logs)
     {
-        Directory.CreateDirectory(folder);
-        if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         folderLock = Lock(folder);
         var socket = Path.Combine(folder, "garnet.sock");
         var endPoint = socket.Length <= LongestSocketPath ? (EndPoint)new UnixDomainSocketEndPoint(socket) : new IPEndPoint(IPAddress.Loopback, FreePort());
@@ -72,11 +70,17 @@ internal sealed class EmbeddedGarnet : IDisposable
     {
         try
         {
+            Directory.CreateDirectory(folder);
+            if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
             return new FileStream(Path.Combine(folder, "lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
         }
-        catch (IOException e)
+        catch (Exception e) when (e is UnauthorizedAccessException or FileNotFoundException or DirectoryNotFoundException || !Directory.Exists(folder))
         {
-            throw new InvalidOperationException($"The data folder {folder} is in use by another process. Set Data:Folder to another folder, or ConnectionStrings:Redis to share a Redis.", e);
+            throw new InvalidOperationException($"The data folder {folder} cannot be written: {e.Message} Let this user write there, or set Data:Folder (environment: Data__Folder) to another folder.");
+        }
+        catch (IOException)
+        {
+            throw new InvalidOperationException($"The data folder {folder} is in use by another process. Set Data:Folder (environment: Data__Folder) to another folder, or ConnectionStrings:Redis to share a Redis.");
         }
     }
 

@@ -139,7 +139,7 @@ internal sealed class ReplyLog(StoreConnection connection, TimeProvider time)
     public Task<bool> IsStopAskedAsync(string conversation, string reply) => connection.CallAsync(db => db.KeyExistsAsync(Keys.Stop(conversation, reply)));
 
     /// <summary>The ids of replies that are to stop, whoever writes them.</summary>
-    public Task<ChannelMessageQueue> FollowStopsAsync() => connection.Subscriber.SubscribeAsync(Keys.Stops);
+    public Task<ChannelMessageQueue> FollowStopsAsync() => connection.FirstSubscriptionAsync(Keys.Stops);
 
     public static string TextOf(IEnumerable<ChatEvent> log) => string.Concat(log.Where(e => e.Type == ChatEventType.Delta).Select(e => e.Text));
 

@@ -29,13 +29,30 @@ internal sealed class StoreConnection : IAsyncDisposable
 
     public static StoreConnection Open(string configuration, bool isEmbedded, TimeProvider time)
     {
-        var options = ConfigurationOptions.Parse(configuration);
+        ConfigurationOptions options;
+        try { options = ConfigurationOptions.Parse(configuration); }
+        catch (ArgumentException e) { throw new InvalidOperationException($"ConnectionStrings:Redis cannot be read: {e.Message}"); }
         options.AbortOnConnectFail = false;
         options.ClientName ??= "chat";
         return new(ConnectionMultiplexer.Connect(options), isEmbedded, time);
     }
 
     public ISubscriber Subscriber => multiplexer.GetSubscriber();
+
+    /// <summary>The first thing that is asked of a store: answers in seconds whether it is there.</summary>
+    /// <exception cref="ChatException"><c>busy</c>: it is not.</exception>
+    public async Task<ChannelMessageQueue> FirstSubscriptionAsync(RedisChannel channel)
+    {
+        try
+        {
+            return await Subscriber.SubscribeAsync(channel);
+        }
+        catch (Exception e) when (IsAbsence(e))
+        {
+            var places = string.Join(", ", multiplexer.GetEndPoints().Select(EndPointCollection.ToString));
+            throw new ChatException(ChatError.Busy, $"The conversation store does not answer at {places}{(isEmbedded ? "" : " (ConnectionStrings:Redis)")}.");
+        }
+    }
 
     public bool IsConnected => multiplexer.IsConnected;
 
