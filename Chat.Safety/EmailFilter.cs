@@ -5,7 +5,8 @@ namespace Chat.Safety;
 
 /// <summary>
 /// Masks e-mail addresses, full-width ones too: at most 64 units before the @ (RFC 5321), then at least two labels, international ones
-/// included, the last of two or more Latin letters. A longer run before the @ counts from its last 64 units; the part behind it is read up to 128 units, which keeps the hold bounded.
+/// included, the last of two or more Latin letters; digits and dashes behind them are no part of the address. Of a longer run before the @ the last 64 units count, from their first letter on;
+/// the part behind it is read up to 128 units, which keeps the hold bounded.
 /// </summary>
 [Plugin("email", Summary = "Masks e-mail addresses.")]
 public sealed class EmailFilter : ISafetyFilter
@@ -43,8 +44,11 @@ public sealed class EmailFilter : ISafetyFilter
     private static int LocalStart(ReadOnlySpan<char> window, int end, int floor)
     {
         var start = end;
-        while (start > floor && end - start < MaxLocal && IsLocalUnit(window[start - 1])) start--;
-        while (start < end && !char.IsAsciiLetterOrDigit(Plain(window[start]))) start++;
+        while (start > 0 && end - start < MaxLocal && IsLocalUnit(window[start - 1])) start--;
+        // A cut run counts from a letter on: a number cut in two would leave a part that may be a telephone number of its own.
+        var isCut = start > 0 && IsLocalUnit(window[start - 1]);
+        start = Math.Max(start, floor);
+        while (start < end && !(isCut ? char.IsAsciiLetter(Plain(window[start])) : char.IsAsciiLetterOrDigit(Plain(window[start])))) start++;
         return start;
     }
 
@@ -62,16 +66,18 @@ public sealed class EmailFilter : ISafetyFilter
 
             var label = window[start..i].TrimEnd('-');
             if (label.IsEmpty || label[0] == '-') return (best, isOpen && label.IsEmpty);
-            if (++labels >= 2 && label.Length >= 2 && IsLetters(label)) best = start + label.Length;
+            if (++labels >= 2 && TopLength(label) is >= 2 and var length) best = start + length;
             if (isOpen || label.Length < i - start || i == limit || Plain(window[i]) != '.') return (best, isOpen);
             i++;
         }
     }
 
-    private static bool IsLetters(ReadOnlySpan<char> label)
+    /// <summary>How much of a label can be a top-level domain: its letters up to a digit or dash, which none has: there something else is glued to the address.</summary>
+    private static int TopLength(ReadOnlySpan<char> label)
     {
-        foreach (var unit in label) if (!char.IsAsciiLetter(Plain(unit))) return false;
-        return true;
+        var length = 0;
+        while (length < label.Length && char.IsAsciiLetter(Plain(label[length]))) length++;
+        return length == label.Length || label[length] == '-' || char.IsAsciiDigit(Plain(label[length])) ? length : 0;
     }
 
     private static bool IsLabelUnit(char unit) => char.IsAsciiLetterOrDigit(Plain(unit)) || unit == '-' || (!char.IsAscii(unit) && char.IsLetter(unit));

@@ -82,11 +82,12 @@ public sealed class SafetyPolicy
 
     /// <summary>
     /// A mask must not make what it hides from: "abc138…" holds no word "abc", "abc[phone]" would, and a list may forbid the placeholder's own
-    /// word. So the placeholder is read behind what was sent, and another one taken where it would be found; null if none will do.
+    /// word. So the placeholder is read behind what was sent, and another one taken where it would be found: a letter or digit keeps what stands before
+    /// it from ending there, the stars keep what follows from going on. Null if none will do, which takes a list that holds them all.
     /// </summary>
     internal string? PlaceholderFor(string sent, string wanted)
     {
-        foreach (var placeholder in new[] { wanted, "***", "xxx" })
+        foreach (var placeholder in new[] { wanted, "***", "x**", "0**" })
         {
             // The first units are the context of the others: a word that seems to start there may be a longer one's end.
             var isFound = Scan(sent + placeholder, 0, final: true).Findings.Any(f => f.End >= sent.Length && (f.Start >= 2 || sent.Length < ContextLength));

@@ -50,6 +50,11 @@ public class SafetyFilterTests
     [InlineData("a@b@c.com", "a@[email]")]
     [InlineData("a@-b.com", "a@-b.com")]
     [InlineData("price@10.50", "price@10.50")]
+    [InlineData("a@b.co138 0013", "[email]138 0013")]
+    [InlineData("a@b.co1.com", "[email]")]
+    [InlineData("a@b.c0m", "a@b.c0m")]
+    [InlineData("a@b.co-138", "[email]-138")]
+    [InlineData("a@b.co-op.uk", "[email]")]
     public void Addresses_are_masked(string text, string expected) =>
         Assert.Equal(expected, Masked(new EmailFilter(), text));
 
