@@ -15,23 +15,35 @@ public sealed class FakeChatModels : IChatModels
 {
     private static readonly string[] Words = ["walk", "the", "old", "road", "to", "Weldyn", "and", "rest", "你好", "世界", "国王", "在", "路上", "🐉"];
     private static readonly string[] Options = ["strategy", "temperature", "topP", "topK", "minP", "seed", "minTokens", "maxTokens", "stop", "frequencyPenalty", "presencePenalty", "logitBias", "repetitionPenalty"];
+    private static readonly string[] Usual = ["aye", "nay", "龙"];
     private static readonly string[] Strategies = ["greedy", "sample"];
 
+    private readonly ConcurrentDictionary<string, ConcurrentQueue<string>> replies = new();
+    private readonly ConcurrentDictionary<string, Hold> holds = new();
     private int running;
     private long drawn;
 
-    public ConcurrentQueue<GenerationRequest> Requests { get; } = [];
+    public ConcurrentQueue<GenerationRequest> Requests { get; private set; } = [];
 
-    /// <summary>What is said to a request; null = words by seed.</summary>
+    /// <summary>What is said to a request of which <see cref="Say"/> knows nothing; null = words by seed.</summary>
     public Func<GenerationRequest, string>? Script { get; set; }
 
     /// <summary>Awaited before each token, with the token's number.</summary>
     public Func<GenerationRequest, int, CancellationToken, Task>? BeforeToken { get; set; }
 
     /// <summary>Reported beside each token when alternatives are asked for.</summary>
-    public string[] Alternatives { get; set; } = ["aye", "nay", "龙"];
+    public string[] Alternatives { get; set; } = Usual;
 
     public int Running => Volatile.Read(ref running);
+
+    /// <summary>The replies to a message, one after the other; the last one again and again.</summary>
+    public void Say(string to, params IEnumerable<string> words) => replies[to] = new(words);
+
+    /// <summary>Keeps the reply to a message from getting past a token until it is let go, or fails.</summary>
+    public Hold HoldAt(string to, int token) => holds[to] = new(token);
+
+    /// <summary>As new, for the next test of a class that shares a server.</summary>
+    public void Forget() => (Script, BeforeToken, Alternatives, Requests) = (null, null, Usual, []);
 
     public IReadOnlyList<ModelDescription> Models { get; set; } =
     [
@@ -70,7 +82,7 @@ public sealed class FakeChatModels : IChatModels
         Interlocked.Increment(ref running);
         try
         {
-            var text = Script?.Invoke(request) ?? ByWords(request);
+            var text = Said(request) ?? Script?.Invoke(request) ?? ByWords(request);
             foreach (var stop in request.Decoding?["stop"]?.AsArray().Select(s => s!.GetValue<string>()) ?? [])
                 if (text.IndexOf(stop, StringComparison.Ordinal) is >= 0 and var at) text = text[..at];
 
@@ -81,6 +93,7 @@ public sealed class FakeChatModels : IChatModels
             for (var i = 0; i < Math.Min(limit, pieces.Count); i++)
             {
                 cancellation.ThrowIfCancellationRequested();
+                if (holds.TryGetValue(request.Messages[^1].Text, out var hold)) await hold.WaitAsync(i, cancellation);
                 if (BeforeToken is { } wait) await wait(request, i, cancellation);
                 var length = decoder.GetChars(pieces[i], characters, flush: false);
                 yield return new(new string(characters, 0, length), [TokenOf(i, pieces[i], request.TopLogprobs ?? 0)]);
@@ -96,6 +109,9 @@ public sealed class FakeChatModels : IChatModels
     private EmittedToken TokenOf(int id, byte[] bytes, int alternatives) => new(
         new(id, bytes, -0.25f * (id % 7)),
         [.. Alternatives.Take(alternatives).Select((word, i) => new TokenLogprob(1000 + i, Encoding.UTF8.GetBytes(word), -1f - i))]);
+
+    private string? Said(GenerationRequest request) =>
+        !replies.TryGetValue(request.Messages[^1].Text, out var queue) ? null : queue.Count > 1 && queue.TryDequeue(out var next) ? next : queue.First();
 
     private static string ByWords(GenerationRequest request)
     {

@@ -2,21 +2,13 @@ using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json.Nodes;
-using Chat.IntegrationTests.OpenAi;
 
 namespace Chat.IntegrationTests.BadInput;
 
 /// <summary>What /v1 answers to requests that nobody should send: each a clear 4xx that names the field, and the model never hears of it.</summary>
-public sealed class BadCompletionTests(BadCompletionTests.Server fixture) : IClassFixture<BadCompletionTests.Server>
+public sealed class BadCompletionTests(BadCompletionTests.NarrowServer shared) : IClassFixture<BadCompletionTests.NarrowServer>
 {
-    public sealed class Server : IAsyncLifetime
-    {
-        public OpenAiServer Open { get; private set; } = null!;
-
-        public async ValueTask InitializeAsync() => Open = await OpenAiServer.StartAsync(("OpenAi:MaxRequestBytes", "300000"));
-
-        public ValueTask DisposeAsync() => Open.DisposeAsync();
-    }
+    public sealed class NarrowServer() : SharedServer(Store.Garnet, ("OpenAi:MaxRequestBytes", "300000"));
 
     private static string Body(string more) => $$"""{"model":"fake","messages":[{"role":"user","content":"hi"}],{{more}}}""";
 
@@ -220,7 +212,7 @@ public sealed class BadCompletionTests(BadCompletionTests.Server fixture) : ICla
     [InlineData("\"tools\":[],\"response_format\":{\"type\":\"text\"}"), InlineData("\"Temperature\":99"), InlineData("\"__proto__\":{\"n\":5}")]
     public async Task Unknown_and_null_fields_are_ignored(string more)
     {
-        using var response = await fixture.Open.Client.SendAsync(Post(Encoding.UTF8.GetBytes(Body(more))));
+        using var response = await shared.Http.SendAsync(Post(Encoding.UTF8.GetBytes(Body(more))));
 
         Assert.Equal(HttpStatusCode.OK, response.StatusCode);
         Assert.Single(JsonNode.Parse(await response.Content.ReadAsStringAsync())!["choices"]!.AsArray());
@@ -231,7 +223,7 @@ public sealed class BadCompletionTests(BadCompletionTests.Server fixture) : ICla
     [InlineData("0x5\r\nhello\r\n0\r\n\r\n", 400)]
     public async Task Broken_chunks_are_400(string chunks, int status)
     {
-        var answer = await RawClient.SendAsync(fixture.Open.Client.BaseAddress!, $"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+        var answer = await RawClient.SendAsync(shared.Server.Address, $"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
 
         Assert.StartsWith($"HTTP/1.1 {status} ", answer);
     }
@@ -245,9 +237,9 @@ public sealed class BadCompletionTests(BadCompletionTests.Server fixture) : ICla
 
     private async Task AssertErrorAsync(HttpRequestMessage request, int status, string? param, string? code, string? note = null)
     {
-        var heard = fixture.Open.Models.Requests.Count;
+        var heard = shared.Server.Models.Requests.Count;
 
-        using var response = await fixture.Open.Client.SendAsync(request);
+        using var response = await shared.Http.SendAsync(request);
 
         var text = await response.Content.ReadAsStringAsync();
         Assert.True(status == (int)response.StatusCode, $"{note} {(int)response.StatusCode}: {text}");
@@ -258,6 +250,6 @@ public sealed class BadCompletionTests(BadCompletionTests.Server fixture) : ICla
         Assert.DoesNotContain("   at ", text);
         Assert.Equal(param, error["param"]?.GetValue<string>());
         if (code is not null) Assert.Equal(code, error["code"]!.GetValue<string>());
-        Assert.Equal(heard, fixture.Open.Models.Requests.Count);
+        Assert.Equal(heard, shared.Server.Models.Requests.Count);
     }
 }

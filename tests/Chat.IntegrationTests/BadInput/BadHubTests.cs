@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using Chat.IntegrationTests.Conversations;
 
 namespace Chat.IntegrationTests.BadInput;
 
@@ -7,9 +6,8 @@ namespace Chat.IntegrationTests.BadInput;
 public sealed class BadHubTests(BadHubTests.Talk talk) : IClassFixture<BadHubTests.Talk>
 {
     /// <summary>A conversation with one message "m1" and its reply, both encodings, and somebody else's conversation.</summary>
-    public sealed class Talk : IAsyncLifetime
+    public sealed class Talk() : SharedServer(Store.Garnet, Tokens.Settings)
     {
-        public ChatServer Server { get; private set; } = null!;
         public ChatClient Json { get; private set; } = null!;
         public ChatClient Pack { get; private set; } = null!;
         public string Conversation { get; private set; } = "";
@@ -17,9 +15,9 @@ public sealed class BadHubTests(BadHubTests.Talk talk) : IClassFixture<BadHubTes
         public string Theirs { get; private set; } = "";
         public string TheirReply { get; private set; } = "";
 
-        public async ValueTask InitializeAsync()
+        public override async ValueTask InitializeAsync()
         {
-            Server = await ChatServer.StartAsync(Store.Garnet, settings: [("Limits:Enabled", "false"), .. Tokens.Settings]);
+            await base.InitializeAsync();
             Json = await Server.ConnectAsync();
             Pack = await Server.ConnectAsync(messagePack: true);
             await using var somebodyElse = await Server.ConnectAsync(token: Tokens.For("somebody-else"));
@@ -34,13 +32,11 @@ public sealed class BadHubTests(BadHubTests.Talk talk) : IClassFixture<BadHubTes
             return (conversation, events[0].ReplyId);
         }
 
-        public async ValueTask DisposeAsync()
+        public override async ValueTask DisposeAsync()
         {
             await Json.DisposeAsync();
             await Pack.DisposeAsync();
-            var errors = Server.Log.Errors;
-            await Server.DisposeAsync();
-            Assert.Empty(errors);
+            await base.DisposeAsync();
         }
     }
 

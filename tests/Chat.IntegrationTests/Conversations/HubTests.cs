@@ -2,31 +2,6 @@ using System.Text.Json.Nodes;
 
 namespace Chat.IntegrationTests.Conversations;
 
-public sealed class GarnetServer : SharedServer
-{
-    public GarnetServer() : base(Store.Garnet) { }
-}
-
-public sealed class RedisBackedServer : SharedServer
-{
-    public RedisBackedServer() : base(Store.Redis) { }
-}
-
-/// <summary>One server for the tests of a class; each test has conversations of its own.</summary>
-public abstract class SharedServer(Store store) : IAsyncLifetime
-{
-    public ChatServer Server { get; private set; } = null!;
-
-    public async ValueTask InitializeAsync() => Server = await ChatServer.StartAsync(store, settings: ("Limits:Enabled", "false"));
-
-    public async ValueTask DisposeAsync()
-    {
-        var errors = Server.Log.Errors;
-        await Server.DisposeAsync();
-        Assert.Empty(errors);
-    }
-}
-
 public sealed class HubOverGarnetTests(GarnetServer shared) : HubTests(shared), IClassFixture<GarnetServer>;
 
 public sealed class HubOverRedisTests(RedisBackedServer shared) : HubTests(shared), IClassFixture<RedisBackedServer>;

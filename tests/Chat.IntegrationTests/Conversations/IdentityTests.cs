@@ -1,25 +1,10 @@
 using System.Net;
-using System.Security.Claims;
-using System.Text;
-using Microsoft.AspNetCore.SignalR.Client;
-using Microsoft.IdentityModel.JsonWebTokens;
-using Microsoft.IdentityModel.Tokens;
 
 namespace Chat.IntegrationTests.Conversations;
 
 /// <summary>Tokens, ownership, anonymous callers, limits.</summary>
 public sealed class IdentityTests
 {
-    private static readonly byte[] Key = Encoding.UTF8.GetBytes("a signing key of thirty-two bytes or more");
-
-    private static readonly (string, string)[] Settings =
-    [
-        ("Authentication:Schemes:Bearer:ValidIssuer", "tests"),
-        ("Authentication:Schemes:Bearer:ValidAudiences:0", "chat"),
-        ("Authentication:Schemes:Bearer:SigningKeys:0:Issuer", "tests"),
-        ("Authentication:Schemes:Bearer:SigningKeys:0:Value", Convert.ToBase64String(Key)),
-    ];
-
     [Fact]
     public async Task Keys_made_at_start_stand_in_the_data_folder()
     {
@@ -32,10 +17,10 @@ public sealed class IdentityTests
     [Fact]
     public async Task Somebody_elses_ids_are_answered_like_unknown_ones_word_for_word()
     {
-        await using var server = await ChatServer.StartAsync(Store.Garnet, settings: Settings);
-        await using var alice = await server.ConnectAsync(token: Token("alice"));
-        await using var mallory = await server.ConnectAsync(token: Token("mallory"));
-        await using var namesake = await server.ConnectAsync(token: Token("alice", tenant: "other"));
+        await using var server = await ChatServer.StartAsync(Store.Garnet, settings: Tokens.Settings);
+        await using var alice = await server.ConnectAsync(token: Tokens.For("alice"));
+        await using var mallory = await server.ConnectAsync(token: Tokens.For("mallory"));
+        await using var namesake = await server.ConnectAsync(token: Tokens.For("alice", tenant: "other"));
         var conversation = await alice.StartAsync();
         var reply = (await alice.Send(conversation, "m", "hers").AllAsync())[0].ReplyId;
 
@@ -43,7 +28,7 @@ public sealed class IdentityTests
         {
             foreach (var call in Calls(other))
                 Assert.Equal(await ChatClient.ErrorOfAsync(() => call("unknown")), await ChatClient.ErrorOfAsync(() => call(conversation)));
-            using var http = server.Http(Token(other == mallory ? "mallory" : "alice", other == mallory ? "" : "other"));
+            using var http = server.Http(Tokens.For(other == mallory ? "mallory" : "alice", tenant: other == mallory ? "" : "other"));
             foreach (var method in new[] { "GET", "DELETE" })
                 Assert.Equal(await BodyAsync(http, method, "unknown"), await BodyAsync(http, method, conversation));
             Assert.Equal("""{"conversations":[],"nextCursor":null}""", await http.GetStringAsync("/api/conversations"));
@@ -74,14 +59,14 @@ public sealed class IdentityTests
     [Fact]
     public async Task Production_knows_nobody_without_a_token()
     {
-        await using var server = await ChatServer.StartAsync(Store.Garnet, settings: [.. Settings, ("environment", "Production")]);
+        await using var server = await ChatServer.StartAsync(Store.Garnet, settings: [.. Tokens.Settings, ("environment", "Production")]);
         using var http = server.Http();
 
         using var refused = await http.GetAsync("/api/conversations");
         Assert.Equal(HttpStatusCode.Unauthorized, refused.StatusCode);
         Assert.Equal("application/problem+json", refused.Content.Headers.ContentType?.MediaType);
         Assert.Equal(HttpStatusCode.Unauthorized, (await Assert.ThrowsAsync<HttpRequestException>(() => server.ConnectAsync())).StatusCode);
-        await using var known = await server.ConnectAsync(token: Token("alice"));
+        await using var known = await server.ConnectAsync(token: Tokens.For("alice"));
         Assert.NotEqual("", await known.StartAsync());
     }
 
@@ -90,7 +75,7 @@ public sealed class IdentityTests
     [InlineData("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.")]
     public async Task A_bad_token_is_refused_even_where_anonymous_callers_are_not(string token)
     {
-        await using var server = await ChatServer.StartAsync(Store.Garnet, settings: Settings);
+        await using var server = await ChatServer.StartAsync(Store.Garnet, settings: Tokens.Settings);
         using var http = server.Http(token);
 
         Assert.Equal(HttpStatusCode.Unauthorized, (await http.GetAsync("/api/conversations")).StatusCode);
@@ -101,8 +86,8 @@ public sealed class IdentityTests
     [Fact]
     public async Task An_expired_token_and_one_without_a_user_are_refused()
     {
-        await using var server = await ChatServer.StartAsync(Store.Garnet, settings: Settings);
-        foreach (var token in new[] { Token("alice", lifetime: TimeSpan.FromHours(-1)), Token("") })
+        await using var server = await ChatServer.StartAsync(Store.Garnet, settings: Tokens.Settings);
+        foreach (var token in new[] { Tokens.For("alice", expires: 1_000_000_000), Tokens.For("") })
         {
             using var http = server.Http(token);
             Assert.Equal(HttpStatusCode.Unauthorized, (await http.GetAsync("/api/conversations")).StatusCode);
@@ -144,10 +129,10 @@ public sealed class IdentityTests
     [Fact]
     public async Task A_user_has_so_many_messages_a_minute_and_so_many_running_replies()
     {
-        await using var server = await ChatServer.StartAsync(Store.Garnet, settings: [.. Settings, ("Limits:MessagesPerMinute", "3"), ("Limits:ConcurrentReplies", "1")]);
+        await using var server = await ChatServer.StartAsync(Store.Garnet, settings: [.. Tokens.Settings, ("Limits:MessagesPerMinute", "3"), ("Limits:ConcurrentReplies", "1")]);
         server.Models.BeforeToken = (request, _, cancellation) => request.Messages[^1].Text == "endless" ? Task.Delay(Timeout.Infinite, cancellation) : Task.CompletedTask;
-        await using var alice = await server.ConnectAsync(token: Token("alice"));
-        await using var bob = await server.ConnectAsync(token: Token("bob"));
+        await using var alice = await server.ConnectAsync(token: Tokens.For("alice"));
+        await using var bob = await server.ConnectAsync(token: Tokens.For("bob"));
         var conversation = await alice.StartAsync();
         var running = alice.Send(conversation, "m1", "endless").AllAsync();
         await Until.TrueAsync(async () => (await alice.HistoryAsync(conversation)).Count == 2);
@@ -175,21 +160,5 @@ public sealed class IdentityTests
         Assert.Equal(HttpStatusCode.TooManyRequests, refused.StatusCode);
         Assert.True(refused.Headers.RetryAfter?.Delta > TimeSpan.Zero);
         Assert.Equal("application/problem+json", refused.Content.Headers.ContentType?.MediaType);
-    }
-
-    private static string Token(string user, string tenant = "", TimeSpan? lifetime = null)
-    {
-        List<Claim> claims = [new("tenant", tenant)];
-        if (user.Length > 0) claims.Add(new("sub", user));
-        var now = TimeProvider.System.GetUtcNow().UtcDateTime;
-        return new JsonWebTokenHandler().CreateToken(new SecurityTokenDescriptor
-        {
-            Issuer = "tests",
-            Audience = "chat",
-            Subject = new(claims),
-            NotBefore = now.AddHours(-2),
-            Expires = now + (lifetime ?? TimeSpan.FromHours(1)),
-            SigningCredentials = new(new SymmetricSecurityKey(Key), SecurityAlgorithms.HmacSha256),
-        });
     }
 }

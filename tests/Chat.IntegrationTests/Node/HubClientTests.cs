@@ -20,7 +20,7 @@ public sealed class HubClientTests(Browser browser)
         var hold = server.HoldAt("tell me", 10);
         server.HoldAt("never end", 6);
 
-        var seen = await NodeScript.RunAsync("hub.mjs", [server.Address, protocol], line => { if (line == "attached") hold.LetGo(); });
+        var seen = await NodeScript.RunAsync("hub.mjs", [server.Origin, protocol], line => { if (line == "attached") hold.LetGo(); });
 
         Assert.Equal(["conversationId", "createdAt", "title"], seen.GetProperty("started").EnumerateObject().Select(p => p.Name).Order());
         AssertReply(seen.GetProperty("sent"), "Good morning to you.", "stop");

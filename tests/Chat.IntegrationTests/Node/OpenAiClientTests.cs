@@ -1,7 +1,5 @@
 using System.Text.Json;
 using Chat.Domain.Generation;
-using Chat.IntegrationTests.BadInput;
-using Chat.IntegrationTests.Conversations;
 
 namespace Chat.IntegrationTests.Node;
 
@@ -23,7 +21,7 @@ public sealed class OpenAiClientTests
             }
         };
 
-        var seen = await NodeScript.RunAsync("openai.mjs", [server.Address.ToString().TrimEnd('/'), Tokens.For("ann")]);
+        var seen = await NodeScript.RunAsync("openai.mjs", [server.Origin, Tokens.For("ann")]);
 
         const string Hello = "Hello, 你好 🐉 number 0.";
         var plain = seen.GetProperty("plain");
@@ -47,7 +45,6 @@ public sealed class OpenAiClientTests
         AssertError("token", "AuthenticationError", 401, "invalid_api_key", null);
         AssertError("busy", "RateLimitError", 429, "rate_limit_exceeded", null);
         Assert.Contains("The model host is gone.", errors.GetProperty("late").GetProperty("message").GetString());
-        Assert.Empty(server.Log.Errors);
 
         void AssertError(string name, string type, int status, string code, string? param)
         {

@@ -3,17 +3,22 @@ using System.Net.Http.Json;
 using System.Text;
 using System.Text.Json.Nodes;
 using Chat.Domain.Generation;
-using static Chat.IntegrationTests.OpenAi.OpenAiServer;
+using static Chat.IntegrationTests.OpenAi.Completions;
 
 namespace Chat.IntegrationTests.OpenAi;
 
-public sealed class ChatCompletionsTests : IAsyncLifetime
+public sealed class ChatCompletionsTests : IClassFixture<ChatCompletionsTests.FilteredServer>
 {
-    private OpenAiServer server = null!;
+    public sealed class FilteredServer() : SharedServer(Store.Garnet, ("Safety:Words:0", "forbidden"), ("Safety:Masked:0", "darn"));
 
-    public async ValueTask InitializeAsync() => server = await StartAsync(("Safety:Words:0", "forbidden"), ("Safety:Masked:0", "darn"));
+    private readonly FakeChatModels models;
+    private readonly HttpClient client;
 
-    public ValueTask DisposeAsync() => server.DisposeAsync();
+    public ChatCompletionsTests(FilteredServer shared)
+    {
+        (models, client) = (shared.Server.Models, shared.Http);
+        models.Forget();
+    }
 
     private static string ContentOf(JsonObject completion, int index = 0) => completion["choices"]![index]!["message"]!["content"]!.GetValue<string>();
 
@@ -27,9 +32,9 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
     [Fact]
     public async Task A_plain_answer_has_the_shape_that_clients_know()
     {
-        server.Models.Script = _ => "Aye, 你好 🐉.";
+        models.Script = _ => "Aye, 你好 🐉.";
 
-        var answer = await server.AnswerAsync(Ask("hello", ("seed", 1)));
+        var answer = await client.AnswerAsync(Ask("hello", ("seed", 1)));
 
         Assert.Equal("chat.completion", answer["object"]!.GetValue<string>());
         Assert.StartsWith("chatcmpl-", answer["id"]!.GetValue<string>());
@@ -46,8 +51,8 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
     [InlineData(1), InlineData(2), InlineData(3), InlineData(40), InlineData(-5)]
     public async Task Under_one_seed_the_streamed_text_is_the_plain_text(long seed)
     {
-        var plain = await server.AnswerAsync(Ask("hello", ("seed", seed)));
-        var streamed = await server.StreamAsync(Ask("hello", ("seed", seed)));
+        var plain = await client.AnswerAsync(Ask("hello", ("seed", seed)));
+        var streamed = await client.StreamAsync(Ask("hello", ("seed", seed)));
 
         Assert.Equal(ContentOf(plain), ContentOf(streamed));
         Assert.True(streamed.Count > 5);
@@ -60,8 +65,8 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
     [Fact]
     public async Task Choices_are_numbered_and_each_has_its_own_words()
     {
-        var plain = await server.AnswerAsync(Ask("hello", ("seed", 9), ("n", 3)));
-        var streamed = await server.StreamAsync(Ask("hello", ("seed", 9), ("n", 3)));
+        var plain = await client.AnswerAsync(Ask("hello", ("seed", 9), ("n", 3)));
+        var streamed = await client.StreamAsync(Ask("hello", ("seed", 9), ("n", 3)));
 
         Assert.Equal([0, 1, 2], plain["choices"]!.AsArray().Select(c => c!["index"]!.GetValue<int>()));
         Assert.Equal(3, plain["choices"]!.AsArray().Select(c => c!["message"]!["content"]!.GetValue<string>()).Distinct().Count());
@@ -72,10 +77,10 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
     [Fact]
     public async Task Options_reach_the_model_under_its_own_names()
     {
-        await server.AnswerAsync(Ask("hello", ("temperature", 0.5), ("top_p", 0.9), ("seed", 3), ("max_tokens", 20), ("stop", "##"), ("frequency_penalty", 1), ("presence_penalty", -1),
+        await client.AnswerAsync(Ask("hello", ("temperature", 0.5), ("top_p", 0.9), ("seed", 3), ("max_tokens", 20), ("stop", "##"), ("frequency_penalty", 1), ("presence_penalty", -1),
             ("logit_bias", new JsonObject { ["12"] = -100 }), ("decoding", new JsonObject { ["strategy"] = "sample", ["topK"] = 7, ["temperature"] = 1.5 })));
 
-        Assert.True(server.Models.Requests.TryDequeue(out var request));
+        Assert.True(models.Requests.TryDequeue(out var request));
         Assert.True(JsonNode.DeepEquals(JsonNode.Parse("""
             {"strategy":"sample","topK":7,"temperature":0.5,"topP":0.9,"frequencyPenalty":1,"presencePenalty":-1,"seed":3,"stop":["##"],"logitBias":{"12":-100},"maxTokens":20}
             """), request.Decoding), request.Decoding!.ToJsonString());
@@ -90,18 +95,18 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
              {"role":"assistant","content":null},{"role":"user","content":"bye","name":"ann"}]
             """);
 
-        await server.AnswerAsync(body);
+        await client.AnswerAsync(body);
 
-        Assert.True(server.Models.Requests.TryDequeue(out var request));
+        Assert.True(models.Requests.TryDequeue(out var request));
         Assert.Equal([new(ChatRole.System, "Be brief."), new(ChatRole.User, "ab"), new(ChatRole.Assistant, ""), new(ChatRole.User, "bye")], request.Messages);
     }
 
     [Fact]
     public async Task The_token_limit_ends_a_reply_with_length()
     {
-        server.Models.Script = _ => "one two three four five six";
+        models.Script = _ => "one two three four five six";
 
-        var answer = await server.AnswerAsync(Ask("hello", ("max_completion_tokens", 3)));
+        var answer = await client.AnswerAsync(Ask("hello", ("max_completion_tokens", 3)));
 
         Assert.Equal("length", answer["choices"]![0]!["finish_reason"]!.GetValue<string>());
         Assert.Equal(3, answer["usage"]!["completion_tokens"]!.GetValue<int>());
@@ -110,9 +115,9 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
     [Fact]
     public async Task Usage_is_streamed_only_when_asked_for_and_agrees_with_the_plain_one()
     {
-        var plain = await server.AnswerAsync(Ask("hello", ("seed", 4), ("n", 2)));
-        var without = await server.StreamAsync(Ask("hello", ("seed", 4), ("n", 2)));
-        var with = await server.StreamAsync(Ask("hello", ("seed", 4), ("n", 2), ("stream_options", new JsonObject { ["include_usage"] = true })));
+        var plain = await client.AnswerAsync(Ask("hello", ("seed", 4), ("n", 2)));
+        var without = await client.StreamAsync(Ask("hello", ("seed", 4), ("n", 2)));
+        var with = await client.StreamAsync(Ask("hello", ("seed", 4), ("n", 2), ("stream_options", new JsonObject { ["include_usage"] = true })));
 
         Assert.All(without, chunk => Assert.False(chunk.ContainsKey("usage")));
         Assert.All(with.SkipLast(1), chunk => Assert.True(chunk.ContainsKey("usage") && chunk["usage"] is null));
@@ -127,10 +132,10 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
     [InlineData("")]
     public async Task The_bytes_of_the_log_probabilities_are_the_content(string script)
     {
-        server.Models.Script = _ => script;
+        models.Script = _ => script;
 
-        var plain = await server.AnswerAsync(Ask("hello", ("logprobs", true), ("top_logprobs", 2)));
-        var streamed = await server.StreamAsync(Ask("hello", ("logprobs", true), ("top_logprobs", 2)));
+        var plain = await client.AnswerAsync(Ask("hello", ("logprobs", true), ("top_logprobs", 2)));
+        var streamed = await client.StreamAsync(Ask("hello", ("logprobs", true), ("top_logprobs", 2)));
 
         Assert.Equal(ContentOf(plain), Encoding.UTF8.GetString(BytesOf(plain["choices"]![0]!["logprobs"])));
         Assert.Equal(ContentOf(plain), ContentOf(streamed));
@@ -142,9 +147,9 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
     [Fact]
     public async Task Log_probabilities_are_the_models_and_alternatives_as_many_as_asked_for()
     {
-        server.Models.Script = _ => "plain words only";
+        models.Script = _ => "plain words only";
 
-        var answer = await server.AnswerAsync(Ask("hello", ("logprobs", true), ("top_logprobs", 3)));
+        var answer = await client.AnswerAsync(Ask("hello", ("logprobs", true), ("top_logprobs", 3)));
 
         var entries = answer["choices"]![0]!["logprobs"]!["content"]!.AsArray();
         Assert.Equal(answer["usage"]!["completion_tokens"]!.GetValue<int>(), entries.Count);
@@ -155,10 +160,10 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
     [Fact]
     public async Task An_alternative_that_the_filters_forbid_is_left_out()
     {
-        server.Models.Script = _ => "plain words";
-        server.Models.Alternatives = [" forbidden", "fine"];
+        models.Script = _ => "plain words";
+        models.Alternatives = [" forbidden", "fine"];
 
-        var answer = await server.AnswerAsync(Ask("hello", ("logprobs", true), ("top_logprobs", 2)));
+        var answer = await client.AnswerAsync(Ask("hello", ("logprobs", true), ("top_logprobs", 2)));
 
         Assert.DoesNotContain("forbidden", answer.ToJsonString());
         Assert.Contains("fine", answer.ToJsonString());
@@ -167,10 +172,10 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
     [Fact]
     public async Task A_refused_message_is_answered_by_a_refusal_and_never_reaches_the_model()
     {
-        var plain = await server.AnswerAsync(Ask("say forbidden things", ("n", 2)));
-        var streamed = await server.StreamAsync(Ask("say forbidden things"));
+        var plain = await client.AnswerAsync(Ask("say forbidden things", ("n", 2)));
+        var streamed = await client.StreamAsync(Ask("say forbidden things"));
 
-        Assert.Empty(server.Models.Requests);
+        Assert.Empty(models.Requests);
         Assert.All(plain["choices"]!.AsArray(), c => Assert.Equal("content_filter", c!["finish_reason"]!.GetValue<string>()));
         Assert.Null(plain["choices"]![0]!["message"]!["content"]);
         Assert.NotEmpty(plain["choices"]![0]!["message"]!["refusal"]!.GetValue<string>());
@@ -180,19 +185,19 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
     [Fact]
     public async Task Masked_input_reaches_the_model_masked()
     {
-        await server.AnswerAsync(Ask("call 13800138000, darn"));
+        await client.AnswerAsync(Ask("call 13800138000, darn"));
 
-        Assert.True(server.Models.Requests.TryDequeue(out var request));
+        Assert.True(models.Requests.TryDequeue(out var request));
         Assert.Equal("call [phone], ***", request.Messages[0].Text);
     }
 
     [Fact]
     public async Task A_refused_reply_ends_before_the_refused_word_in_both_forms()
     {
-        server.Models.Script = _ => "the word is forbidden and so on for a while";
+        models.Script = _ => "the word is forbidden and so on for a while";
 
-        var plain = await server.AnswerAsync(Ask());
-        var streamed = await server.StreamAsync(Ask());
+        var plain = await client.AnswerAsync(Ask());
+        var streamed = await client.StreamAsync(Ask());
 
         Assert.Equal("the word is ", ContentOf(plain));
         Assert.Equal("content_filter", plain["choices"]![0]!["finish_reason"]!.GetValue<string>());
@@ -205,7 +210,7 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
     public async Task A_caller_who_goes_away_frees_the_model(int choices, bool isStreamed)
     {
         var reached = new TaskCompletionSource();
-        server.Models.BeforeToken = async (_, i, cancellation) =>
+        models.BeforeToken = async (_, i, cancellation) =>
         {
             if (i < 2) return;
             reached.TrySetResult();
@@ -213,9 +218,9 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
         };
         using var leave = new CancellationTokenSource();
         using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/chat/completions") { Content = JsonContent.Create(Ask("hello there", ("n", choices), ("stream", isStreamed))) };
-        server.Models.Script = _ => "a b c d e f g h i";
-        var asked = server.Client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, leave.Token);
-        await reached.Task.WaitAsync(TimeSpan.FromSeconds(20));
+        models.Script = _ => "a b c d e f g h i";
+        var asked = client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, leave.Token);
+        await reached.Task.WaitAsync(TimeSpan.FromSeconds(60));
 
         if (isStreamed) (await asked).Dispose();
         else
@@ -224,17 +229,17 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
             await Assert.ThrowsAnyAsync<OperationCanceledException>(() => asked);
         }
 
-        await EventuallyAsync(() => server.Models.Running == 0);
+        await Until.TrueAsync(() => models.Running == 0);
     }
 
     [Fact]
     public async Task A_busy_model_is_429_with_the_time_to_come_again()
     {
-        server.Models.BeforeToken = (_, _, _) => throw new GenerationException(GenerationError.Busy, "The queue is full.") { RetryAfter = TimeSpan.FromSeconds(2.5) };
+        models.BeforeToken = (_, _, _) => throw new GenerationException(GenerationError.Busy, "The queue is full.") { RetryAfter = TimeSpan.FromSeconds(2.5) };
 
         foreach (var isStreamed in new[] { false, true })
         {
-            using var response = await server.Client.PostAsJsonAsync("/v1/chat/completions", Ask("hello", ("stream", isStreamed)));
+            using var response = await client.PostAsJsonAsync("/v1/chat/completions", Ask("hello", ("stream", isStreamed)));
 
             Assert.Equal(HttpStatusCode.TooManyRequests, response.StatusCode);
             Assert.Equal(TimeSpan.FromSeconds(3), response.Headers.RetryAfter!.Delta);
@@ -247,10 +252,10 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
     [Fact]
     public async Task A_model_that_fails_in_mid_reply_ends_the_stream_with_an_error_and_no_done()
     {
-        server.Models.BeforeToken = (_, i, _) => i < 5 ? Task.CompletedTask : throw new GenerationException(GenerationError.Unavailable, "The model host is gone.");
+        models.BeforeToken = (_, i, _) => i < 5 ? Task.CompletedTask : throw new GenerationException(GenerationError.Unavailable, "The model host is gone.");
 
-        using var streamed = await server.Client.PostAsJsonAsync("/v1/chat/completions", Ask("hello", ("stream", true)));
-        using var plain = await server.Client.PostAsJsonAsync("/v1/chat/completions", Ask());
+        using var streamed = await client.PostAsJsonAsync("/v1/chat/completions", Ask("hello", ("stream", true)));
+        using var plain = await client.PostAsJsonAsync("/v1/chat/completions", Ask());
 
         var events = (await streamed.Content.ReadAsStringAsync()).Split("\n\n", StringSplitOptions.RemoveEmptyEntries);
         Assert.Equal("The model host is gone.", JsonNode.Parse(events[^1][6..])!["error"]!["message"]!.GetValue<string>());
@@ -261,18 +266,12 @@ public sealed class ChatCompletionsTests : IAsyncLifetime
     [Fact]
     public async Task Models_are_listed_the_default_one_first_and_found_by_id()
     {
-        var list = await server.Client.GetFromJsonAsync<JsonObject>("/v1/models");
-        var one = await server.Client.GetFromJsonAsync<JsonObject>("/v1/models/fake-small");
+        var list = await client.GetFromJsonAsync<JsonObject>("/v1/models");
+        var one = await client.GetFromJsonAsync<JsonObject>("/v1/models/fake-small");
 
         Assert.Equal("list", list!["object"]!.GetValue<string>());
         Assert.Equal(["fake", "fake-small"], list["data"]!.AsArray().Select(m => m!["id"]!.GetValue<string>()));
         Assert.True(JsonNode.DeepEquals(list["data"]![1], one));
         Assert.Equal("model", one!["object"]!.GetValue<string>());
-    }
-
-    private static async Task EventuallyAsync(Func<bool> condition)
-    {
-        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(20));
-        while (!condition()) await Task.Delay(10, deadline.Token);
     }
 }

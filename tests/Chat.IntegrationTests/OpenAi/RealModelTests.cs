@@ -3,43 +3,16 @@ using System.Net.Http.Json;
 using System.Text;
 using System.Text.Json.Nodes;
 using Chat.IntegrationTests.BadInput;
-using Chat.IntegrationTests.Conversations;
-using Microsoft.AspNetCore.Hosting;
-using Microsoft.AspNetCore.Mvc.Testing;
-using Microsoft.Extensions.Logging;
 
 namespace Chat.IntegrationTests.OpenAi;
 
 /// <summary>The whole product with a tiny real model: what only the engine can get wrong on its way to /v1.</summary>
 [Collection("counts")]      // one process, one meter: classes that read or move it run one after the other
-public sealed class RealModelTests : IAsyncLifetime
+public sealed class RealModelTests(RealModelTests.TinyModels shared) : IClassFixture<RealModelTests.TinyModels>
 {
-    private readonly string folder = Directory.CreateTempSubdirectory("chat-test-").FullName;
-    private WebApplicationFactory<Program> factory = null!;
-    private HttpClient client = null!;
+    public sealed class TinyModels() : SharedServer(Store.Garnet, ("Models:Folder", Path.Combine(AppContext.BaseDirectory, "Models")), ("Models:Rows", "2"));
 
-    public ValueTask InitializeAsync()
-    {
-        factory = new WebApplicationFactory<Program>().WithWebHostBuilder(host =>
-        {
-            host.UseSetting("Models:Folder", Path.Combine(AppContext.BaseDirectory, "Models"));
-            host.UseSetting("Models:Rows", "2");
-            host.UseSetting("Data:Folder", folder);
-            host.UseSetting("Limits:Enabled", "false");
-            host.ConfigureLogging(logs => logs.ClearProviders());
-        });
-        factory.UseKestrel(0);
-        factory.StartServer();
-        client = factory.CreateClient();
-        return ValueTask.CompletedTask;
-    }
-
-    public async ValueTask DisposeAsync()
-    {
-        client.Dispose();
-        await factory.DisposeAsync();
-        Directory.Delete(folder, recursive: true);
-    }
+    private readonly HttpClient client = shared.Http;
 
     public static TheoryData<string> Options =>
     [
@@ -98,7 +71,7 @@ public sealed class RealModelTests : IAsyncLifetime
         var before = await CountersAsync();
         var body = Body("""{"n":16,"stream":true,"max_tokens":120,"decoding":{"minTokens":120}}""").ToJsonString();
         for (var i = 0; i < 4; i++)
-            await RawClient.SendAsync(client.BaseAddress!, $"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {Encoding.UTF8.GetByteCount(body)}\r\n\r\n", body);
+            await RawClient.SendAsync(shared.Server.Address, $"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {Encoding.UTF8.GetByteCount(body)}\r\n\r\n", body);
 
         await Until.TrueAsync(async () => await CountersAsync() is var now && now["chat_num_requests_running"] == 0 && now["chat_num_requests_waiting"] == 0);
         var after = await CountersAsync();
@@ -127,26 +100,17 @@ public sealed class RealModelTests : IAsyncLifetime
     {
         var body = JsonNode.Parse(options)!.AsObject();
         body["model"] = "m1";
-        body["messages"] = new JsonArray(new JsonObject { ["role"] = "user", ["content"] = "你好，今天天气好吗" });
+        body["messages"] = Completions.Ask("你好，今天天气好吗")["messages"]!.DeepClone();
         return body;
     }
 
-    private async Task<JsonObject> AnswerAsync(string options)
-    {
-        using var response = await client.PostAsJsonAsync("/v1/chat/completions", Body(options));
-        response.EnsureSuccessStatusCode();
-        return (await response.Content.ReadFromJsonAsync<JsonObject>())!;
-    }
+    private Task<JsonObject> AnswerAsync(string options) => client.AnswerAsync(Body(options));
 
-    private async Task<List<JsonObject>> StreamAsync(string options)
+    private Task<List<JsonObject>> StreamAsync(string options)
     {
         var body = Body(options);
-        body["stream"] = true;
         body["stream_options"] = new JsonObject { ["include_usage"] = true };
-        using var response = await client.PostAsJsonAsync("/v1/chat/completions", body);
-        var events = (await response.Content.ReadAsStringAsync()).Split("\n\n", StringSplitOptions.RemoveEmptyEntries);
-        Assert.Equal("data: [DONE]", events[^1]);
-        return [.. events[..^1].Select(e => JsonNode.Parse(e[6..])!.AsObject())];
+        return client.StreamAsync(body);
     }
 
     // One process counts for all its servers; only this class's model counts here.

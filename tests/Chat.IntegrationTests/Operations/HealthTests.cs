@@ -1,6 +1,5 @@
 using System.Net;
 using System.Text.Json.Nodes;
-using Chat.IntegrationTests.Conversations;
 
 namespace Chat.IntegrationTests.Operations;
 
@@ -10,7 +9,7 @@ public sealed class HealthTests
     public async Task Ready_needs_store_and_model_and_live_needs_neither()
     {
         await using var redis = await RedisServer.StartAsync();
-        await using var server = await ChatServer.StartAsync(Store.Redis, redis);
+        await using var server = await ChatServer.StartAsync(Store.Redis, redis, mayLogErrors: true);
         using var http = server.Http();
 
         Assert.Equal("""{"status":"ready","checks":{"store":"answers","model":"answers"}}""", await http.GetStringAsync("/health/ready"));

@@ -1,23 +1,16 @@
 using System.Globalization;
 using Chat.Domain.Generation;
-using Chat.IntegrationTests.OpenAi;
 
 namespace Chat.IntegrationTests.Operations;
 
 [Collection("counts")]      // one process, one meter: classes that read or move it run one after the other
-public sealed class MetricsTests : IAsyncLifetime
+public sealed class MetricsTests(GarnetServer shared) : IClassFixture<GarnetServer>
 {
-    private OpenAiServer server = null!;
-
-    public async ValueTask InitializeAsync() => server = await OpenAiServer.StartAsync();
-
-    public ValueTask DisposeAsync() => server.DisposeAsync();
-
     private async Task<string[]> ScrapeAsync(string? accept = null)
     {
         using var request = new HttpRequestMessage(HttpMethod.Get, "/metrics");
         if (accept is not null) request.Headers.TryAddWithoutValidation("Accept", accept);
-        using var response = await server.Client.SendAsync(request);
+        using var response = await shared.Http.SendAsync(request);
         response.EnsureSuccessStatusCode();
         return (await response.Content.ReadAsStringAsync()).Split('\n', StringSplitOptions.RemoveEmptyEntries);
     }
@@ -52,7 +45,7 @@ public sealed class MetricsTests : IAsyncLifetime
     {
         using var request = new HttpRequestMessage(HttpMethod.Get, "/metrics");
         request.Headers.TryAddWithoutValidation("Accept-Encoding", "gzip");     // as Prometheus does
-        using var response = await server.Client.SendAsync(request);
+        using var response = await shared.Http.SendAsync(request);
 
         Assert.Empty(response.Content.Headers.ContentEncoding);
         Assert.Contains("# TYPE chat_num_requests_running gauge", await response.Content.ReadAsStringAsync(), StringComparison.Ordinal);

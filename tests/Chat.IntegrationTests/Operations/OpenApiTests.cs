@@ -1,27 +1,12 @@
-using System.Net.Http.Json;
 using System.Text.Json.Nodes;
-using Chat.IntegrationTests.Conversations;
 using Chat.IntegrationTests.Node;
 using Chat.IntegrationTests.OpenAi;
 
 namespace Chat.IntegrationTests.Operations;
 
-public sealed class OpenApiTests : IAsyncLifetime
+public sealed class OpenApiTests(GarnetServer shared) : IClassFixture<GarnetServer>
 {
-    private ChatServer server = null!;
-    private HttpClient client = null!;
-
-    public async ValueTask InitializeAsync()
-    {
-        server = await ChatServer.StartAsync(Store.Garnet);
-        client = server.Http();
-    }
-
-    public async ValueTask DisposeAsync()
-    {
-        client.Dispose();
-        await server.DisposeAsync();
-    }
+    private readonly HttpClient client = shared.Http;
 
     [Fact]
     public async Task Every_route_has_its_own_operation_id_and_says_how_it_can_be_asked_wrongly()
@@ -46,8 +31,7 @@ public sealed class OpenApiTests : IAsyncLifetime
     {
         var schemas = JsonNode.Parse(await client.GetStringAsync("/openapi/v1.json"))!["components"]!["schemas"]!;
 
-        using var response = await client.PostAsJsonAsync("/v1/chat/completions", OpenAiServer.Ask());
-        var answer = (await response.Content.ReadFromJsonAsync<JsonObject>())!;
+        var answer = await client.AnswerAsync(Completions.Ask());
 
         Assert.Equal(answer.Select(p => p.Key).Order(), schemas["Completion"]!["properties"]!.AsObject().Select(p => p.Key).Order());
         Assert.Equal(answer["usage"]!.AsObject().Select(p => p.Key).Order(), schemas["CompletionUsage"]!["properties"]!.AsObject().Select(p => p.Key).Order());

@@ -88,7 +88,7 @@ public sealed class ConversationListTests(Browser browser)
 
         await Expect(visit.Conversations).ToHaveCountAsync(0);
         await Expect(visit.Page.Locator("#thread")).ToContainTextAsync("Hello. What shall we talk about?");
-        var gone = await visit.Page.APIRequest.GetAsync($"{browser.Server.Address}/api/conversations/{new Uri(address).Fragment[1..]}");
+        var gone = await visit.Page.APIRequest.GetAsync($"{browser.Server.Origin}/api/conversations/{new Uri(address).Fragment[1..]}");
         Assert.Equal(404, gone.Status);
     }
 

@@ -8,7 +8,7 @@ namespace Chat.IntegrationTests.Page;
 [Collection(nameof(PageCollection))]
 public sealed class ConversationTests(Browser browser)
 {
-    private readonly PageServer server = browser.Server;
+    private readonly ChatServer server = browser.Server;
 
     [Fact]
     public async Task Enter_sends_and_the_reply_shows_while_it_is_being_made()
@@ -191,7 +191,7 @@ public sealed class ConversationTests(Browser browser)
 
         await visit.AskAsync("Which way?");
 
-        var summary = await visit.Page.APIRequest.GetAsync($"{server.Address}/api/conversations/{new Uri(visit.Page.Url).Fragment.TrimStart('#')}");
+        var summary = await visit.Page.APIRequest.GetAsync($"{server.Origin}/api/conversations/{new Uri(visit.Page.Url).Fragment.TrimStart('#')}");
         Assert.Equal("guide", (await summary.JsonAsync())!.Value.GetProperty("bot").GetString());
     }
 
@@ -224,7 +224,7 @@ public sealed class ConversationTests(Browser browser)
     private async Task<string> ExportAsync(Visit visit)
     {
         var id = new Uri(visit.Page.Url).Fragment.TrimStart('#');
-        var response = await visit.Page.APIRequest.GetAsync($"{server.Address}/api/conversations/{id}/export");
+        var response = await visit.Page.APIRequest.GetAsync($"{server.Origin}/api/conversations/{id}/export");
         using var export = JsonDocument.Parse(await response.TextAsync());
         return export.RootElement.GetRawText();
     }

@@ -8,7 +8,7 @@ namespace Chat.IntegrationTests.Page;
 [Collection(nameof(PageCollection))]
 public sealed class ResumeTests(Browser browser)
 {
-    private readonly PageServer server = browser.Server;
+    private readonly ChatServer server = browser.Server;
 
     [Fact]
     public async Task A_reload_in_mid_reply_shows_the_whole_reply_in_the_end()

@@ -8,13 +8,13 @@ namespace Chat.IntegrationTests.Page;
 [Collection(nameof(PageCollection))]
 public sealed class StatesTests(Browser browser)
 {
-    private readonly PageServer server = browser.Server;
+    private readonly ChatServer server = browser.Server;
 
     [Fact]
     public async Task A_refused_message_says_so_and_the_conversation_goes_on()
     {
         await using var visit = await browser.VisitAsync();
-        await visit.SendAsync($"Tell me about {PageServer.ForbiddenWord}.");
+        await visit.SendAsync($"Tell me about {Browser.ForbiddenWord}.");
 
         await Expect(visit.Page.Locator("[data-role=assistant] .state")).ToHaveTextAsync(
             "This is not something I can answer. A safety rule stopped this reply. You can edit the message and try again.");
@@ -27,14 +27,14 @@ public sealed class StatesTests(Browser browser)
     [Fact]
     public async Task A_reply_that_safety_ends_keeps_the_words_before_it()
     {
-        server.Say("Say the word.", $"The word is this: {PageServer.ForbiddenWord}, and more.");
+        server.Say("Say the word.", $"The word is this: {Browser.ForbiddenWord}, and more.");
         await using var visit = await browser.VisitAsync();
 
         await visit.SendAsync("Say the word.");
 
         await Expect(visit.Page.Locator("[data-role=assistant] .state")).ToContainTextAsync("A safety rule stopped this reply.");
         Assert.StartsWith("The word is", await visit.Replies.TextContentAsync());
-        Assert.DoesNotContain(PageServer.ForbiddenWord, await visit.Page.ContentAsync());
+        Assert.DoesNotContain(Browser.ForbiddenWord, await visit.Page.ContentAsync());
     }
 
     [Fact]
@@ -81,7 +81,7 @@ public sealed class StatesTests(Browser browser)
         await Expect(visit.Page.Locator("[data-role=assistant] .state")).ToHaveTextAsync("Thinking…");
         await visit.ScreenshotAsync("waiting-en-light");
         await visit.AssertAccessibleAsync();
-        await Expect(visit.Page.Locator("[data-role=assistant] .state")).ToHaveTextAsync("Still waiting: the model is busy.", new() { Timeout = 10_000 });
+        await Expect(visit.Page.Locator("[data-role=assistant] .state")).ToHaveTextAsync("Still waiting: the model is busy.");
         hold.LetGo();
         await Expect(visit.Replies).ToHaveTextAsync("I hear you.");
     }
@@ -89,7 +89,7 @@ public sealed class StatesTests(Browser browser)
     [Fact]
     public async Task Over_the_limit_the_page_counts_down_and_keeps_the_message()
     {
-        await using var limited = await PageServer.StartAsync(("Limits:MessagesPerMinute", "1"));
+        await using var limited = await Browser.StartServerAsync(("Limits:MessagesPerMinute", "1"));
         await using var visit = await browser.VisitAsync(server: limited);
         await visit.AskAsync("The one that is free.");
 
@@ -134,7 +134,7 @@ public sealed class StatesTests(Browser browser)
     [Fact]
     public async Task Without_a_sign_in_the_page_says_so()
     {
-        await using var production = await PageServer.StartAsync(("environment", "Production"));
+        await using var production = await Browser.StartServerAsync(("environment", "Production"));
         await using var visit = await browser.VisitAsync(server: production);
         visit.Expected.Add("401");
         visit.Expected.Add("WebSocket connection to");

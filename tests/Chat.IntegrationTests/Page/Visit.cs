@@ -52,7 +52,7 @@ public sealed class Visit : IAsyncDisposable
         options.ColorScheme ??= ColorScheme.Light;
         options.ViewportSize ??= new() { Width = 1280, Height = 860 };
         var context = await browser.NewContextAsync(options);
-        context.SetDefaultTimeout(15_000);
+        context.SetDefaultTimeout(60_000);
         await context.GrantPermissionsAsync(["clipboard-read", "clipboard-write"]);
         var visit = new Visit(context, await context.NewPageAsync(), address);
         await visit.GoAsync();
@@ -86,7 +86,7 @@ public sealed class Visit : IAsyncDisposable
         await FinishedAsync();
     }
 
-    public Task FinishedAsync() => Expect(Stop).ToBeHiddenAsync(new() { Timeout = 20_000 });
+    public Task FinishedAsync() => Expect(Stop).ToBeHiddenAsync(new() { Timeout = 60_000 });
 
     public ILocator Button(string name) => Page.GetByRole(AriaRole.Button, new() { Name = name, Exact = true });
 

@@ -34,7 +34,7 @@ public sealed class WireTests(Browser browser)
     {
         using var client = new HttpClient();
 
-        using var response = await client.GetAsync($"{browser.Server.Address}/");
+        using var response = await client.GetAsync($"{browser.Server.Origin}/");
 
         Assert.Equal(HttpStatusCode.OK, response.StatusCode);
         Assert.Equal("text/html", response.Content.Headers.ContentType!.MediaType);
@@ -60,7 +60,7 @@ public sealed class WireTests(Browser browser)
     [Theory, InlineData("br"), InlineData("gzip")]
     public async Task Every_linked_file_is_sent_compressed(string encoding)
     {
-        using var client = new HttpClient(new HttpClientHandler { AutomaticDecompression = DecompressionMethods.None }) { BaseAddress = new(browser.Server.Address) };
+        using var client = new HttpClient(new HttpClientHandler { AutomaticDecompression = DecompressionMethods.None }) { BaseAddress = browser.Server.Address };
         var page = await client.GetStringAsync("/");
         var linked = Regex.Matches(page, "(?:src|href)=\"([^\"#][^\"]*)\"").Select(m => "/" + m.Groups[1].Value).Append("/").Append("/i18n/zh.json").Append("/i18n/en.json").ToArray();
         Assert.Contains("/chat.js", linked);
@@ -81,7 +81,7 @@ public sealed class WireTests(Browser browser)
     [Fact]
     public async Task Signalr_is_served_with_its_licence_and_sources_are_not_served()
     {
-        using var client = new HttpClient { BaseAddress = new(browser.Server.Address) };
+        using var client = new HttpClient { BaseAddress = browser.Server.Address };
 
         Assert.Contains("The MIT License", await client.GetStringAsync("/licenses.txt"));
         Assert.Equal(HttpStatusCode.NotFound, (await client.GetAsync("/js/main.js")).StatusCode);
@@ -90,7 +90,7 @@ public sealed class WireTests(Browser browser)
     [Fact]
     public async Task Both_languages_say_the_same_things()
     {
-        using var client = new HttpClient { BaseAddress = new(browser.Server.Address) };
+        using var client = new HttpClient { BaseAddress = browser.Server.Address };
         using var english = JsonDocument.Parse(await client.GetStringAsync("/i18n/en.json"));
         using var chinese = JsonDocument.Parse(await client.GetStringAsync("/i18n/zh.json"));
 
@@ -100,7 +100,7 @@ public sealed class WireTests(Browser browser)
     [Fact]
     public async Task Every_word_the_page_asks_for_is_in_the_language_files()
     {
-        using var client = new HttpClient { BaseAddress = new(browser.Server.Address) };
+        using var client = new HttpClient { BaseAddress = browser.Server.Address };
         using var english = JsonDocument.Parse(await client.GetStringAsync("/i18n/en.json"));
         var script = await client.GetStringAsync("/chat.js");
         var page = await client.GetStringAsync("/");

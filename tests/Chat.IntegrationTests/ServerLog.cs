@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
 using Microsoft.Extensions.Logging;
 
-namespace Chat.IntegrationTests.Conversations;
+namespace Chat.IntegrationTests;
 
 /// <summary>Keeps what a server logged as an error, so that a failing test can show it and a passing one can insist on silence.</summary>
 public sealed class ServerLog : ILoggerProvider, ILogger

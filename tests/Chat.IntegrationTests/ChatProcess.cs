@@ -2,7 +2,7 @@ using System.Diagnostics;
 using System.Text.RegularExpressions;
 using Microsoft.AspNetCore.SignalR.Client;
 
-namespace Chat.IntegrationTests.Conversations;
+namespace Chat.IntegrationTests;
 
 /// <summary>The product as a process of its own, with a tiny real model, to be ended the hard way or the polite one.</summary>
 public sealed partial class ChatProcess : IAsyncDisposable

@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using StackExchange.Redis;
 
-namespace Chat.IntegrationTests.Conversations;
+namespace Chat.IntegrationTests;
 
 /// <summary>A real redis-server of our own: on a Unix socket in a temporary folder, append-only file written at every command.</summary>
 public sealed class RedisServer : IAsyncDisposable
@@ -56,20 +56,4 @@ public sealed class RedisServer : IAsyncDisposable
         Directory.Delete(folder, recursive: true);
         return ValueTask.CompletedTask;
     }
-}
-
-/// <summary>Waits for a condition, with a deadline that only a broken product meets.</summary>
-public static class Until
-{
-    public static async Task TrueAsync(Func<Task<bool>> condition, double seconds = 30)
-    {
-        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
-        while (!await condition())
-        {
-            Assert.False(deadline.IsCancellationRequested, $"The condition did not come true within {seconds} s.");
-            await Task.Delay(10);
-        }
-    }
-
-    public static Task TrueAsync(Func<bool> condition, double seconds = 30) => TrueAsync(() => Task.FromResult(condition()), seconds);
 }

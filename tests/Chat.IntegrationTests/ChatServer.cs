@@ -10,11 +10,14 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using StackExchange.Redis;
 
-namespace Chat.IntegrationTests.Conversations;
+namespace Chat.IntegrationTests;
 
 public enum Store { Garnet, Redis }
 
-/// <summary>The whole product on a real Kestrel and a real store, over a model whose words the test sets.</summary>
+/// <summary>
+/// The whole product on a real Kestrel and a real store, over a model whose words the test sets, or over real ones where the settings name a
+/// <c>Models:Folder</c>. An error in its log fails the test when the server goes.
+/// </summary>
 public sealed class ChatServer : IAsyncDisposable
 {
     private readonly WebApplicationFactory<Program> factory;
@@ -22,29 +25,35 @@ public sealed class ChatServer : IAsyncDisposable
     private readonly bool ownsRedis;
     private readonly string folder;
 
-    private ChatServer(WebApplicationFactory<Program> factory, FakeChatModels models, ServerLog log, string folder, RedisServer? redis, bool ownsRedis)
+    private ChatServer(WebApplicationFactory<Program> factory, ServerLog log, string folder, RedisServer? redis, bool ownsRedis)
     {
-        (this.factory, Models, Log, this.folder, this.redis, this.ownsRedis) = (factory, models, log, folder, redis, ownsRedis);
+        (this.factory, Log, this.folder, this.redis, this.ownsRedis) = (factory, log, folder, redis, ownsRedis);
         factory.UseKestrel();
         factory.StartServer();
         Address = new(factory.Services.GetRequiredService<Microsoft.AspNetCore.Hosting.Server.IServer>().Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Single());
     }
 
-    public FakeChatModels Models { get; }
+    /// <summary>The model whose words the test sets.</summary>
+    public FakeChatModels Models => (FakeChatModels)Services.GetRequiredService<IChatModels>();
 
     public ServerLog Log { get; }
 
+    private bool MayLogErrors { get; init; }
+
     public Uri Address { get; }
+
+    /// <summary>The address without a slash at its end.</summary>
+    public string Origin => Address.GetLeftPart(UriPartial.Authority);
 
     public IServiceProvider Services => factory.Services;
 
     /// <param name="sharedRedis">A Redis that the test owns, for two servers on one store.</param>
-    /// <param name="dataFolder">Garnet's folder where the test wants to open it again.</param>
-    public static async Task<ChatServer> StartAsync(Store store, RedisServer? sharedRedis = null, string? dataFolder = null, params (string Key, string Value)[] settings)
+    /// <param name="dataFolder">Garnet's folder where the test chooses it.</param>
+    /// <param name="mayLogErrors">For a test that breaks what the server stands on.</param>
+    public static async Task<ChatServer> StartAsync(Store store, RedisServer? sharedRedis = null, string? dataFolder = null, bool mayLogErrors = false, params (string Key, string Value)[] settings)
     {
         var folder = dataFolder ?? Directory.CreateTempSubdirectory("chat-test-").FullName;
         var redis = store == Store.Redis ? sharedRedis ?? await RedisServer.StartAsync() : null;
-        var models = new FakeChatModels();
         var log = new ServerLog();
         var factory = new WebApplicationFactory<Program>().WithWebHostBuilder(host =>
         {
@@ -53,9 +62,9 @@ public sealed class ChatServer : IAsyncDisposable
             if (redis is not null) host.UseSetting("ConnectionStrings:Redis", redis.Configuration);
             foreach (var (key, value) in settings) host.UseSetting(key, value);
             host.ConfigureLogging(logs => logs.ClearProviders().AddProvider(log));
-            host.ConfigureTestServices(services => services.AddSingleton<IChatModels>(models));
+            if (settings.All(s => s.Key != "Models:Folder")) host.ConfigureTestServices(services => services.AddSingleton<IChatModels>(new FakeChatModels()));
         });
-        return new(factory, models, log, folder, redis, ownsRedis: sharedRedis is null);
+        return new(factory, log, folder, redis, ownsRedis: sharedRedis is null) { MayLogErrors = mayLogErrors };
     }
 
     /// <param name="token">A bearer token; none = the user anonymous.</param>
@@ -78,11 +87,19 @@ public sealed class ChatServer : IAsyncDisposable
         return client;
     }
 
+    /// <summary>The replies to a message, one after the other; the last one again and again.</summary>
+    public void Say(string to, params IEnumerable<string> words) => Models.Say(to, words);
+
+    /// <summary>Keeps the reply to a message from getting past a token until it is let go, or fails.</summary>
+    public Hold HoldAt(string to, int token) => Models.HoldAt(to, token);
+
+    /// <summary>A connection of the test's own to the store.</summary>
+    public Task<ConnectionMultiplexer> OpenStoreAsync() => ConnectionMultiplexer.ConnectAsync(redis?.Configuration ?? $"!{Path.Combine(folder, "store", "garnet.sock")}");
+
     /// <summary>The names of all keys of the store that match a pattern.</summary>
     public async Task<IReadOnlyList<string>> KeysAsync(string pattern)
     {
-        var configuration = redis?.Configuration ?? $"!{Path.Combine(folder, "store", "garnet.sock")}";
-        await using var connection = await ConnectionMultiplexer.ConnectAsync(configuration);
+        await using var connection = await OpenStoreAsync();
         return [.. connection.GetServers()[0].Keys(pattern: pattern).Select(k => (string)k!)];
     }
 
@@ -91,5 +108,6 @@ public sealed class ChatServer : IAsyncDisposable
         await factory.DisposeAsync();
         if (ownsRedis && redis is not null) await redis.DisposeAsync();
         if (Directory.Exists(folder)) Directory.Delete(folder, recursive: true);
+        if (!MayLogErrors) Assert.Empty(Log.Errors);
     }
 }

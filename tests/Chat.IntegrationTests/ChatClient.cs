@@ -3,7 +3,7 @@ using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.SignalR;
 using Microsoft.AspNetCore.SignalR.Client;
 
-namespace Chat.IntegrationTests.Conversations;
+namespace Chat.IntegrationTests;
 
 /// <summary>An event as it came over the wire.</summary>
 public sealed record WireEvent(string Type, string ReplyId, long Sequence, string? Text, string? FinishReason, JsonObject Raw);
