@@ -18,14 +18,31 @@ public sealed record ModelsOptions
     /// <summary>Id of the model that answers when nobody names one; by default the largest that has no teacher.</summary>
     public string? Default { get; init; }
 
-    /// <summary><c>cpu</c>, <c>cuda</c>, <c>cuda:1</c> …, and the type to compute in.</summary>
-    public string Device { get; init; } = "cpu";
+    /// <summary><c>cpu</c>, <c>cuda</c>, <c>cuda:1</c> ….</summary>
+    public string Device { get; init; } = Cpu;
+
+    /// <summary>Who computes; by default the kernels on a CPU, libtorch elsewhere.</summary>
+    public ModelRunner? Runner { get; init; }
+
+    /// <summary>The type libtorch computes in.</summary>
     public torch.ScalarType Type { get; init; } = torch.ScalarType.Float32;
 
     /// <summary>Hypotheses alive at once, requests that may wait, and dialogues read in one step; for each model.</summary>
     public int Rows { get; init; } = 32;
     public int QueueLimit { get; init; } = 1024;
     public int PrefillBatch { get; init; } = 8;
+
+    internal const string Cpu = "cpu";
+}
+
+/// <summary>What computes a model in this process.</summary>
+public enum ModelRunner
+{
+    /// <summary>Our own code for CPUs; nothing else is loaded.</summary>
+    Kernels,
+
+    /// <summary>libtorch, on any device it has.</summary>
+    Torch,
 }
 
 /// <summary>Models that answer in this process: every folder of <see cref="ModelsOptions.Folder"/>.</summary>
@@ -45,11 +62,10 @@ public static class InProcessModels
         var configuration = services.GetRequiredService<IConfiguration>();
         var options = configuration.GetSection("Models").Get<ModelsOptions>() ?? new();
         var logger = services.GetRequiredService<ILogger<InProcessChatModels>>();
-        LibtorchLoader.Require();
-        var device = DeviceOf(options.Device);
         if (options is not { Rows: >= 1, QueueLimit: >= 1, PrefillBatch: >= 1 })
             throw new InvalidOperationException($"Models:Rows, Models:QueueLimit and Models:PrefillBatch must be at least 1, not {options.Rows}, {options.QueueLimit} and {options.PrefillBatch}.");
-        var models = Order(Folders(options.Folder).Select(ModelFolder.Open), options).Select(f => ServedModel.From(f, device, options.Type)).ToList();
+        var serve = Runner(options);
+        var models = Order(Folders(options.Folder).Select(ModelFolder.Open), options).Select(serve).ToList();
         foreach (var model in models) logger.LogInformation("Serving {Model}, {Parameters} parameters, content {Hash}", model.Description.Id, model.Description.Parameters, model.Description.Hash);
         return new(models, services.GetRequiredService<DecodingCatalog>(), DecodingDefaults.Read(configuration.GetSection("Decoding:Default")),
             new()
@@ -62,6 +78,25 @@ public static class InProcessModels
             services.GetService<TimeProvider>() ?? TimeProvider.System,
             // Fits a JavaScript number, so that a page can send it back.
             () => RandomNumberGenerator.GetInt32(int.MaxValue));
+    }
+
+    private static Func<ModelFolder, ServedModel> Runner(ModelsOptions options)
+    {
+        var onCpu = options.Device == ModelsOptions.Cpu;
+        return (options.Runner ?? (onCpu ? ModelRunner.Kernels : ModelRunner.Torch)) switch
+        {
+            ModelRunner.Torch => OnTorch(options),
+            _ when onCpu => folder => ServedModel.OnKernels(folder),
+            _ => throw new InvalidOperationException($"Models:Runner 'kernels' computes on the CPU only, and Models:Device is '{options.Device}'. Runners: kernels, torch."),
+        };
+    }
+
+    // Apart from the rest, because naming a device loads libtorch.
+    private static Func<ModelFolder, ServedModel> OnTorch(ModelsOptions options)
+    {
+        LibtorchLoader.Require();
+        var device = DeviceOf(options.Device);
+        return folder => ServedModel.OnTorch(folder, device, options.Type);
     }
 
     private static torch.Device DeviceOf(string name)

@@ -3,6 +3,7 @@ using Chat.Domain.Generation;
 using Chat.Models.Architectures;
 using Chat.Models.Checkpoints;
 using Chat.Models.Decoding;
+using Chat.Models.Kernels;
 using Chat.Models.Tokenizers;
 using static TorchSharp.torch;
 
@@ -20,14 +21,33 @@ public sealed record ServedModel
     /// <summary>Makes a runner with so many rows; called on the thread that will own it.</summary>
     public required Func<int, IRunner> CreateRunner { get; init; }
 
+    /// <summary>A model folder, run by the kernels of this process. Weights are read when the runner is made; libtorch never is.</summary>
+    public static ServedModel OnKernels(ModelFolder folder, WeightFormat format = WeightFormat.Exact, Team? team = null) => From(folder, rows =>
+    {
+        using var checkpoint = Checkpoint.OpenFolder(folder.Path);
+        return WarmedUp(new CpuRunner(folder.Config, checkpoint, rows, format, team), folder);
+    });
+
     /// <summary>A model folder, run by libtorch. Weights are read when the runner is made.</summary>
-    public static ServedModel From(ModelFolder folder, Device? device = null, ScalarType? dtype = null) => new()
+    public static ServedModel OnTorch(ModelFolder folder, Device? device = null, ScalarType? dtype = null) =>
+        From(folder, rows => WarmedUp(new OwningRunner(folder.LoadModel(device, dtype), rows), folder));
+
+    private static ServedModel From(ModelFolder folder, Func<int, IRunner> createRunner) => new()
     {
         Description = folder.Description,
         Tokenizer = folder.Tokenizer,
         Tokens = TokenTable.From(folder.Tokenizer, folder.Config.VocabularySize, Antonyms(Path.Combine(folder.Path, AntonymsFileName))),
-        CreateRunner = rows => new OwningRunner(folder.LoadModel(device, dtype), rows),
+        CreateRunner = createRunner,
     };
+
+    // The first pass takes many times as long as any later one: libraries are loaded, kernels compiled, memory touched.
+    private static IRunner WarmedUp(IRunner runner, ModelFolder folder)
+    {
+        runner.Prefill([new(0, new[] { folder.Config.Separator, folder.Config.Start }, default)]);
+        runner.Decode([0], [folder.Config.Separator]);
+        runner.Free(0);
+        return runner;
+    }
 
     /// <summary>The word pairs of an <c>antonyms.json</c> (<c>{"pairs": [["高", "低"]]}</c>); none when there is no such file.</summary>
     /// <exception cref="CheckpointException"><c>bad_config</c>.</exception>
@@ -54,10 +74,6 @@ public sealed record ServedModel
         {
             this.model = model;
             runner = new(model, rows);
-            // The first pass through libtorch takes many times as long as any later one.
-            runner.Prefill([new(0, new[] { model.Config.Separator, model.Config.Start }, default)]);
-            runner.Decode([0], [model.Config.Separator]);
-            runner.Free(0);
         }
 
         public int VocabularySize => runner.VocabularySize;

@@ -65,7 +65,7 @@ public sealed class ModelCommands(TimeProvider time, IAnsiConsole console)
         var references = documents.SelectMany(d => Evaluator.References(d.Key, d.Value, ReferencesPerCorpus)).ToArray();
 
         using var weights = folder.LoadModel(dtype: torch.ScalarType.Float32);
-        using var models = new InProcessChatModels([ServedModel.From(folder)], new DecodingCatalog(new PluginCatalog(typeof(DecodingCatalog).Assembly)), null, new EngineOptions(), time, () => seed);
+        using var models = new InProcessChatModels([ServedModel.OnTorch(folder)], new DecodingCatalog(new PluginCatalog(typeof(DecodingCatalog).Assembly)), null, new EngineOptions(), time, () => seed);
         var scores = await new Evaluator(models, folder.Description.Id, seed).ScoreAsync(weights, set, references, PromptFile.Parse(await File.ReadAllLinesAsync(prompts, cancel)), cancel);
 
         var text = ReplyReport.Write(folder.Description.Id, scores, folder.Description.DefaultDecoding?.ToJsonString() ?? "of the strategy", seed);

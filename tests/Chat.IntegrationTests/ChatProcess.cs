@@ -13,7 +13,11 @@ public sealed partial class ChatProcess : IAsyncDisposable
 
     public Uri Address { get; }
 
-    public static async Task<ChatProcess> StartAsync(string dataFolder, string? redis)
+    /// <summary>Native libraries in the process's memory, by path. Linux only.</summary>
+    public IReadOnlySet<string> LoadedLibraries() =>
+        File.ReadLines($"/proc/{process.Id}/maps").Select(line => line.Split(' ', 6, StringSplitOptions.RemoveEmptyEntries)).Where(fields => fields.Length == 6).Select(fields => fields[5]).ToHashSet();
+
+    public static async Task<ChatProcess> StartAsync(string dataFolder, string? redis, params (string Name, string Value)[] settings)
     {
         var start = new ProcessStartInfo(Environment.ProcessPath is { } host && Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet", [Path.Combine(AppContext.BaseDirectory, "Chat.Api.dll")])
         {
@@ -29,6 +33,7 @@ public sealed partial class ChatProcess : IAsyncDisposable
                 ["Limits__Enabled"] = "false",
             },
         };
+        foreach (var (name, value) in settings) start.Environment[name] = value;
         var process = Process.Start(start)!;
         var listening = new TaskCompletionSource<Uri>(TaskCreationOptions.RunContinuationsAsynchronously);
         process.EnableRaisingEvents = true;

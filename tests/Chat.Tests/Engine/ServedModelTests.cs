@@ -7,21 +7,21 @@ using Chat.Models.Engine;
 
 namespace Chat.Tests.Engine;
 
-/// <summary>A real model folder through the whole engine: tokenizer, libtorch, batching, strategy, text.</summary>
+/// <summary>A real model folder through the whole engine: tokenizer, kernels, batching, strategy, text.</summary>
 public sealed class ServedModelTests : IDisposable
 {
     private readonly ModelFolder folder = ModelFolder.Open(Golden.At("eva/models/m1"));
     private readonly DecodingCatalog catalog = new(new PluginCatalog(typeof(IDecodingStrategy).Assembly));
     private readonly InProcessChatModels models;
 
-    public ServedModelTests() => models = new([ServedModel.From(folder)], catalog, null, new() { Rows = 6, PrefillBatch = 3 }, TimeProvider.System, () => 9);
+    public ServedModelTests() => models = new([ServedModel.OnKernels(folder)], catalog, null, new() { Rows = 6, PrefillBatch = 3 }, TimeProvider.System, () => 9);
 
     public void Dispose() => models.Dispose();
 
     [Fact]
     public async Task Greedy_is_the_best_token_of_each_full_pass()
     {
-        var served = ServedModel.From(folder);
+        var served = ServedModel.OnKernels(folder);
         var (context, dialogue) = new DialogueReader(folder.Tokenizer, folder.Config.MaxContext).Read([new(ChatRole.User, "今天天气好吗")]);
         using var runner = served.CreateRunner(1);
         var options = catalog.Resolve(new() { ["strategy"] = "greedy", ["maxTokens"] = 20 }, null, null, new(100, 1, 64, false), () => 0).Options;

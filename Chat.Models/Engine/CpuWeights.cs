@@ -1,0 +1,79 @@
+using Chat.Models.Checkpoints;
+using Chat.Models.Kernels;
+
+namespace Chat.Models.Engine;
+
+/// <summary>Packs a checkpoint's weights for the kernels. What it gives belongs to it, and goes with it.</summary>
+internal sealed class CpuWeights : IDisposable
+{
+    private readonly Checkpoint checkpoint;
+    private readonly Dictionary<string, StoredWeight> stored;
+    private readonly WeightFormat format;
+    private readonly List<IDisposable> given = [];
+
+    public CpuWeights(Checkpoint checkpoint, IEnumerable<StoredWeight> stored, WeightFormat format) =>
+        (this.checkpoint, this.stored, this.format) = (checkpoint, stored.ToDictionary(weight => weight.Name), format);
+
+    /// <summary>The named matrices below each other, each padded with zero rows to whole panels.</summary>
+    public WeightMatrix Matrix(params ReadOnlySpan<string> names)
+    {
+        var parts = new (float[] Values, int Rows, int From)[names.Length];
+        int total = 0, columns = 0;
+        var halves = true;
+        for (var i = 0; i < parts.Length; i++)
+        {
+            var weight = stored[names[i]];
+            parts[i] = (weight.ReadFloats(checkpoint), (int)weight.Shape[0], total);
+            total += WeightMatrix.Padded(parts[i].Rows, WeightMatrix.PanelRows);
+            (columns, halves) = ((int)weight.Shape[1], halves && IsHalf(weight));
+        }
+        return Keep(Pack(total, columns, halves, Read));
+
+        // Panels do not cross parts.
+        void Read(int first, int count, Span<float> target)
+        {
+            var (values, rows, from) = parts.Last(part => part.From <= first);
+            var real = Math.Clamp(rows - (first - from), 0, count) * columns;
+            values.AsSpan((first - from) * columns, real).CopyTo(target);
+            target[real..].Clear();
+        }
+    }
+
+    /// <summary>A matrix whose rows are looked up.</summary>
+    public EmbeddingTable Table(string name)
+    {
+        var (weight, values) = (stored[name], Floats(name));
+        var columns = (int)weight.Shape[1];
+        return Keep(new EmbeddingTable((int)weight.Shape[0], columns, (first, count, target) => values.AsSpan(first * columns, count * columns).CopyTo(target), IsHalf(weight)));
+    }
+
+    /// <summary>A vector, padded with zeros.</summary>
+    public unsafe NativeBuffer Vector(string name, float factor = 1)
+    {
+        var values = Floats(name);
+        var vector = Keep(NativeBuffer.OfFloats(WeightMatrix.Padded(values.Length, WeightMatrix.PanelRows)));
+        for (var i = 0; i < values.Length; i++) vector.Floats[i] = values[i] * factor;
+        return vector;
+    }
+
+    /// <summary>A weight as it is, row by row.</summary>
+    public float[] Floats(string name) => stored[name].ReadFloats(checkpoint);
+
+    /// <summary>Makes something else go with the weights.</summary>
+    public T Keep<T>(T resource) where T : IDisposable
+    {
+        given.Add(resource);
+        return resource;
+    }
+
+    public void Dispose() => given.ForEach(each => each.Dispose());
+
+    private static bool IsHalf(StoredWeight weight) => weight.Entry.Dtype == "BF16";
+
+    private WeightMatrix Pack(int rows, int columns, bool halves, RowReader read) => format switch
+    {
+        WeightFormat.Exact when halves => new FloatMatrix<BFloat16Pair>(rows, columns, read),
+        WeightFormat.Exact => new FloatMatrix<Float32Pair>(rows, columns, read),
+        _ => throw new InvalidOperationException($"No kernels for weights of format {format}."),
+    };
+}

@@ -1,0 +1,135 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace Chat.Models.Kernels;
+
+/// <summary>Attention of one query of one head to tokens in pages. Knows no mask: whom a query may not see is not among its tokens.</summary>
+public static unsafe class PagedAttention
+{
+    private const int Page = KeyValuePages.PageTokens;
+
+    /// <summary>softmax(q·k · scale + bias) · v over the first <paramref name="tokens"/> tokens of <paramref name="pages"/>.</summary>
+    /// <param name="query">[D]</param>
+    /// <param name="bias">[tokens, padded to 16], or null for none.</param>
+    /// <param name="scores">Room for tokens, padded to 16.</param>
+    /// <param name="answer">[D]</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Attend(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int tokens, float* query, float scale, float* bias, float* scores, float* answer)
+    {
+        var greatest = Score(store, layer, head, pages, tokens, query, scale, bias, scores);
+        var sum = Exponentiate(scores, tokens, greatest);
+        Mix(store, layer, head, pages, tokens, scores, 1 / sum, answer);
+    }
+
+    /// <summary>Scores of all tokens; −∞ in the padding.</summary>
+    /// <returns>The greatest.</returns>
+    private static float Score(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int tokens, float* query, float scale, float* bias, float* scores)
+    {
+        var width = store.HeadWidth;
+        Vector256<float> greatestLow = Vector256.Create(float.NegativeInfinity), greatestHigh = greatestLow;
+        for (var first = 0; first < tokens; first += Page)
+        {
+            var keys = store.Keys(layer, pages[first / Page], head);
+            Vector256<float> low0 = Vector256<float>.Zero, high0 = low0, low1 = low0, high1 = low0;
+            var d = 0;
+            for (; d + 2 <= width; d += 2, keys += 2 * Page)
+            {
+                Vector256<float> q0 = Vector256.Create(query[d]), q1 = Vector256.Create(query[d + 1]);
+                low0 = Vector256.FusedMultiplyAdd(Vector256.Load(keys), q0, low0);
+                high0 = Vector256.FusedMultiplyAdd(Vector256.Load(keys + 8), q0, high0);
+                low1 = Vector256.FusedMultiplyAdd(Vector256.Load(keys + 16), q1, low1);
+                high1 = Vector256.FusedMultiplyAdd(Vector256.Load(keys + 24), q1, high1);
+            }
+            if (d < width)
+            {
+                var q0 = Vector256.Create(query[d]);
+                low0 = Vector256.FusedMultiplyAdd(Vector256.Load(keys), q0, low0);
+                high0 = Vector256.FusedMultiplyAdd(Vector256.Load(keys + 8), q0, high0);
+            }
+            Vector256<float> low = (low0 + low1) * scale, high = (high0 + high1) * scale;
+            if (bias is not null)
+            {
+                low += Vector256.Load(bias + first);
+                high += Vector256.Load(bias + first + 8);
+            }
+            if (tokens - first < Page)
+            {
+                var left = Vector256.Create(tokens - first);
+                low = Vector256.ConditionalSelect(Vector256.LessThan(Vector256<int>.Indices, left).AsSingle(), low, Vector256.Create(float.NegativeInfinity));
+                high = Vector256.ConditionalSelect(Vector256.LessThan(Vector256<int>.Indices + Vector256.Create(8), left).AsSingle(), high, Vector256.Create(float.NegativeInfinity));
+            }
+            low.Store(scores + first);
+            high.Store(scores + first + 8);
+            greatestLow = Vector256.Max(greatestLow, low);
+            greatestHigh = Vector256.Max(greatestHigh, high);
+        }
+        return VectorMath.Max(greatestLow, greatestHigh);
+    }
+
+    /// <summary>scores = e^(scores − greatest)</summary>
+    /// <returns>Their sum.</returns>
+    private static float Exponentiate(float* scores, int tokens, float greatest)
+    {
+        // The padding's e^−∞ would come out as e^−87, which changes no sum: it is below half a unit in the last place of the greatest one's 1.
+        Vector256<float> low = Vector256<float>.Zero, high = low, top = Vector256.Create(greatest);
+        for (var first = 0; first < tokens; first += Page)
+        {
+            Vector256<float> a = VectorMath.Exp(Vector256.Load(scores + first) - top), b = VectorMath.Exp(Vector256.Load(scores + first + 8) - top);
+            a.Store(scores + first);
+            b.Store(scores + first + 8);
+            low += a;
+            high += b;
+        }
+        return VectorMath.Sum(low, high);
+    }
+
+    private static void Mix(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int tokens, float* weights, float factor, float* answer)
+    {
+        int width = store.HeadWidth, stride = store.ValueStride, d = 0;
+        for (; d + 64 <= width; d += 64) Mix64(store, layer, head, pages, tokens, weights, factor, d, answer + d);
+        for (; d < width; d += 8)
+        {
+            var sum = Vector256<float>.Zero;
+            for (var first = 0; first < tokens; first += Page)
+            {
+                var values = store.Values(layer, pages[first / Page], head) + d;
+                var count = Math.Min(Page, tokens - first);
+                for (var t = 0; t < count; t++, values += stride) sum = Vector256.FusedMultiplyAdd(Vector256.Load(values), Vector256.Create(weights[first + t]), sum);
+            }
+            sum *= factor;
+            if (d + 8 <= width) sum.Store(answer + d);
+            else for (var i = 0; d + i < width; i++) answer[d + i] = sum[i];
+        }
+    }
+
+    private static void Mix64(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int tokens, float* weights, float factor, int offset, float* answer)
+    {
+        Vector256<float> s0 = Vector256<float>.Zero, s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;
+        var stride = store.ValueStride;
+        for (var first = 0; first < tokens; first += Page)
+        {
+            var values = store.Values(layer, pages[first / Page], head) + offset;
+            var count = Math.Min(Page, tokens - first);
+            for (var t = 0; t < count; t++, values += stride)
+            {
+                var weight = Vector256.Create(weights[first + t]);
+                s0 = Vector256.FusedMultiplyAdd(Vector256.Load(values), weight, s0);
+                s1 = Vector256.FusedMultiplyAdd(Vector256.Load(values + 8), weight, s1);
+                s2 = Vector256.FusedMultiplyAdd(Vector256.Load(values + 16), weight, s2);
+                s3 = Vector256.FusedMultiplyAdd(Vector256.Load(values + 24), weight, s3);
+                s4 = Vector256.FusedMultiplyAdd(Vector256.Load(values + 32), weight, s4);
+                s5 = Vector256.FusedMultiplyAdd(Vector256.Load(values + 40), weight, s5);
+                s6 = Vector256.FusedMultiplyAdd(Vector256.Load(values + 48), weight, s6);
+                s7 = Vector256.FusedMultiplyAdd(Vector256.Load(values + 56), weight, s7);
+            }
+        }
+        (s0 * factor).Store(answer);
+        (s1 * factor).Store(answer + 8);
+        (s2 * factor).Store(answer + 16);
+        (s3 * factor).Store(answer + 24);
+        (s4 * factor).Store(answer + 32);
+        (s5 * factor).Store(answer + 40);
+        (s6 * factor).Store(answer + 48);
+        (s7 * factor).Store(answer + 56);
+    }
+}

@@ -1,0 +1,124 @@
+using Chat.Models.Architectures;
+using Chat.Models.Checkpoints;
+using Chat.Models.Decoding;
+using Chat.Models.Engine;
+using Chat.Models.Kernels;
+using Chat.Models.Modules;
+using Chat.Tests.Architectures;
+using Chat.Tests.Engine;
+
+namespace Chat.Tests.Kernels;
+
+/// <summary>The kernels under the rules of all runners, and against libtorch in float32.</summary>
+public sealed class CpuRunnerTests : RunnerTests
+{
+    private protected override IRunner Create(EncoderDecoder model, int rows) => Packed(model, rows);
+
+    [Theory]
+    [InlineData("Golden/eva/models/m1", 6), InlineData("Golden/eva/models/m2", 6), InlineData("Shipped/chat-student", 3)]
+    public void Greedy_replies_are_those_of_libtorch_in_float32_token_for_token(string path, int dialogues)
+    {
+        var folder = ModelFolder.Open(Path.Combine(AppContext.BaseDirectory, path));
+        using var model = folder.LoadModel(dtype: TorchSharp.torch.ScalarType.Float32);
+        using var torch = new TorchRunner(model, dialogues);
+        using var checkpoint = Checkpoint.OpenFolder(folder.Path);
+        using var kernels = new CpuRunner(folder.Config, checkpoint, dialogues);
+        var random = new Random(5);
+        int[][] contexts = [.. Enumerable.Range(0, dialogues).Select(_ => Enumerable.Range(0, random.Next(2, 40)).Select(_ => random.Next(6, folder.Config.VocabularySize)).ToArray())];
+
+        var (expected, expectedScores) = Greedy(torch, contexts, 30);
+        var (actual, actualScores) = Greedy(kernels, contexts, 30);
+
+        Assert.Equal(expected, actual);
+        // Two float32 computations of scores that go up to some thirty.
+        TinyModel.Close(expectedScores, actualScores, absolute: 1e-4, relative: 2e-5);
+    }
+
+    public static TheoryData<EncoderDecoderConfig> Switches => new(
+        TinyModel.Config with { HeadWidth = 7, Heads = 5, Buckets = 8, FeedForward = 50 },
+        TinyModel.Config with { Activation = Activation.GeluErf, AttentionScale = false },
+        TinyModel.T5 with { Activation = Activation.Silu, MaxDistance = 12 },
+        TinyModel.T5 with { Activation = Activation.Relu, Gated = false, Tied = true });
+
+    [Theory, MemberData(nameof(Switches))]
+    public void Every_switch_of_the_configuration_scores_as_libtorch_does(EncoderDecoderConfig config)
+    {
+        using var model = TinyModel.Build(config);
+        using var torch = new TorchRunner(model, 3);
+        using var kernels = Packed(model, 3);
+        int[][] contexts = [TinyModel.Ids(24, 1), TinyModel.Ids(1, 2), TinyModel.Ids(17, 3)];
+
+        TinyModel.Close(Greedy(torch, contexts, 15).Scores, Greedy(kernels, contexts, 15).Scores, absolute: 2e-4);
+    }
+
+    [Fact]
+    public void A_rows_scores_are_the_same_bits_alone_and_in_company()
+    {
+        using var model = TinyModel.Build();
+        using var alone = Packed(model, 1);
+        using var company = Packed(model, 7);
+        int[][] contexts = [.. Enumerable.Range(0, 7).Select(i => TinyModel.Ids(3 + 3 * i, i))];
+
+        var together = Greedy(company, contexts, 12).Scores;
+        for (var i = 0; i < contexts.Length; i++)
+        {
+            var one = Greedy(alone, [contexts[i]], 12).Scores;
+            for (var step = 0; step < 12; step++)
+                Assert.Equal(one.AsSpan(step * alone.VocabularySize, alone.VocabularySize), together.AsSpan((step * contexts.Length + i) * alone.VocabularySize, alone.VocabularySize));
+        }
+    }
+
+    [Fact]
+    public void Prefill_in_pieces_is_prefill_at_once()
+    {
+        using var model = TinyModel.Build(TinyModel.Config with { MaxContext = 300, MaxReply = 300 });
+        using var runner = Packed(model, 4);
+        PrefillItem Item(int row) => new(row, TinyModel.Ids(250 + row, row), TinyModel.Ids(200 - row, row + 10));
+
+        var together = runner.Prefill([Item(0), Item(1), Item(2), Item(3)]).ToArray();
+
+        for (var row = 0; row < 4; row++)
+            Assert.Equal(together.AsSpan(row * runner.VocabularySize, runner.VocabularySize), runner.Prefill([Item(row)]));
+    }
+
+    [Fact]
+    public void Forks_share_pages_and_freed_rows_give_them_back()
+    {
+        using var model = TinyModel.Build(TinyModel.Config with { MaxContext = 40, MaxReply = 40 });
+        using var runner = Packed(model, 4);
+        var free = runner.FreePages;
+        runner.Prefill([new(0, TinyModel.Ids(40, 1), TinyModel.Ids(20, 2))]);
+        Assert.Equal(free - 3 - 2, runner.FreePages);
+
+        runner.Fork([(0, 1), (0, 2), (0, 3)]);
+        Assert.Equal(free - 3 - 2, runner.FreePages);
+        runner.Decode([0, 1, 2, 3], [7, 8, 9, 10]);
+        Assert.Equal(free - 3 - 2 - 3, runner.FreePages);               // all but the last writer copied the page they write into
+
+        for (var row = 0; row < 4; row++) runner.Free(row);
+        Assert.Equal(free, runner.FreePages);
+    }
+
+    /// <summary>Greedy replies of a fixed length, and all scores on the way.</summary>
+    private static (int[][] Replies, float[] Scores) Greedy(IRunner runner, int[][] contexts, int length)
+    {
+        int[] rows = [.. Enumerable.Range(0, contexts.Length)];
+        var replies = contexts.Select(_ => new int[length]).ToArray();
+        var all = new List<float>();
+        for (var step = 0; step < length; step++)
+        {
+            var scores = step == 0 ? runner.Prefill([.. rows.Select(row => new PrefillItem(row, contexts[row], default))]) : runner.Decode(rows, [.. rows.Select(row => replies[row][step - 1])]);
+            all.AddRange(scores);
+            foreach (var row in rows) replies[row][step] = Scores.ArgMax(scores.Slice(row * runner.VocabularySize, runner.VocabularySize));
+        }
+        return (replies, [.. all]);
+    }
+
+    private static CpuRunner Packed(EncoderDecoder model, int rows)
+    {
+        using var folder = new TemporaryFolder();
+        EvaWeights.Save(model, folder.At(Checkpoint.SingleFile));
+        using var checkpoint = Checkpoint.OpenFolder(folder.Path);
+        return new(model.Config, checkpoint, rows);
+    }
+}
