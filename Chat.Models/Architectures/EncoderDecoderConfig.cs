@@ -87,7 +87,7 @@ public sealed record EncoderDecoderConfig
 
     private static EncoderDecoderConfig ReadT5(ConfigFile file)
     {
-        int layers = file.Size("num_layers"), vocabulary = file.Size("vocab_size"), positions = file.Size("n_positions", 512);
+        int layers = file.Size("num_layers"), vocabulary = file.Size("vocab_size"), positions = file.Size("n_positions", 512), buckets = file.Size("relative_attention_num_buckets", 32, least: 4);
         var (activation, gated) = (file.Text("feed_forward_proj") ?? "relu") switch
         {
             "gated-gelu" => (Activation.GeluTanh, true),
@@ -107,8 +107,9 @@ public sealed record EncoderDecoderConfig
             HeadWidth = file.Size("d_kv", 64),
             EncoderLayers = layers,
             DecoderLayers = file.Size("num_decoder_layers", layers),
-            Buckets = file.Size("relative_attention_num_buckets", 32, least: 4),
-            MaxDistance = file.Size("relative_attention_max_distance", 128, least: 2),
+            Buckets = buckets,
+            // Half the decoder's buckets hold one distance each; the others share what lies beyond.
+            MaxDistance = file.Size("relative_attention_max_distance", 128, least: buckets / 2 + 1),
             Epsilon = file.Number("layer_norm_epsilon", 1e-6, least: 0, most: 1),
             AttentionScale = false,
             Activation = activation,

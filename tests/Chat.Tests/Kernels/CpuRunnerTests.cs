@@ -37,7 +37,7 @@ public sealed class CpuRunnerTests : RunnerTests
     public static TheoryData<EncoderDecoderConfig> Switches => new(
         TinyModel.Config with { HeadWidth = 7, Heads = 5, Buckets = 8, FeedForward = 50 },
         TinyModel.Config with { Activation = Activation.GeluErf, AttentionScale = false },
-        TinyModel.T5 with { Activation = Activation.Silu, MaxDistance = 12 },
+        TinyModel.T5 with { Activation = Activation.Silu, MaxDistance = 20 },
         TinyModel.T5 with { Activation = Activation.Relu, Gated = false, Tied = true });
 
     [Theory, MemberData(nameof(Switches))]
