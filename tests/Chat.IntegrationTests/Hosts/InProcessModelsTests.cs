@@ -45,7 +45,6 @@ public sealed class InProcessModelsTests
 
     [Theory]
     [InlineData("Models:Folder", "/no/such/folder", "is not a folder")]
-    [InlineData("Models:Runner", "gpu", "Models:Runner")]
     [InlineData("Models:Default", "m9", "is not among the models: m1, m2")]
     [InlineData("Decoding:Default:temprature", "1", "No strategy has an option 'temprature'")]
     [InlineData("Decoding:Default:strategy", "beem", "Known: beam")]

@@ -19,7 +19,7 @@ public sealed class StartFailureTests : IDisposable
     [InlineData("Safety__HoldLimit", "0", "Safety: holdLimit")]
     [InlineData("Bots__0__model", "m9", "Bot 'first': No model 'm9'. Known: m1, m2.")]
     [InlineData("Models__Device", "gpu", "Models:Device 'gpu' is not to be had here: cpu, or cuda")]
-    [InlineData("CHAT_LIBTORCH", "/no/such/folder", "is in none of these folders: /no/such/folder. Set CHAT_LIBTORCH")]
+    [InlineData("Models__Runner", "gpu", "Failed to convert configuration value 'gpu' at 'Models:Runner'")]
     [InlineData("ConnectionStrings__Redis", "localhost:1,connectTimeout=300,syncTimeout=300,asyncTimeout=300,password=secret", "The conversation store does not answer at localhost:1 (ConnectionStrings:Redis).")]
     public async Task A_setting_that_cannot_hold_ends_the_start_with_a_sentence(string variable, string value, string sentence)
     {
@@ -31,6 +31,15 @@ public sealed class StartFailureTests : IDisposable
         Assert.Single(errors.TrimEnd().Split('\n'));
         Assert.DoesNotContain("   at ", output);
         Assert.DoesNotContain("secret", errors + output);
+    }
+
+    [Fact]
+    public async Task Where_libtorch_is_asked_for_it_must_be_there()
+    {
+        var (code, errors, _) = await StartAsync(("Models__Runner", "torch"), ("CHAT_LIBTORCH", "/no/such/folder"));
+
+        Assert.Equal(1, code);
+        Assert.Contains("is in none of these folders: /no/such/folder. Set CHAT_LIBTORCH", errors);
     }
 
     [Fact]
