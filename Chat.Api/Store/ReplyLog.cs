@@ -76,8 +76,8 @@ internal sealed class ReplyLog(StoreConnection connection, TimeProvider time)
 
     /// <summary>The heartbeat. False when another writer took over or the conversation was erased.</summary>
     public async Task<bool> RenewAsync(WriterLease lease) =>
-        "ok" == (string?)await connection.CallAsync(db => db.ScriptEvaluateAsync(StoreScripts.Renew,
-            [Keys.Fence(lease.Conversation), Keys.Lease(lease.Conversation)], [lease.Token, Milliseconds(LeaseTime), lease.Reply]));
+        "fenced" != (string?)await connection.CallAsync(db => db.ScriptEvaluateAsync(StoreScripts.Renew,
+            [Keys.Fence(lease.Conversation), Keys.Lease(lease.Conversation), Keys.Log(lease.Conversation, lease.Reply)], [lease.Token, Milliseconds(LeaseTime), lease.Reply]));
 
     /// <summary>The events behind a sequence; none when the log is not there (any more).</summary>
     public async Task<IReadOnlyList<ChatEvent>> ReadAsync(string conversation, string reply, long after)

@@ -64,10 +64,14 @@ internal static class StoreScripts
         return 'ok'
         """;
 
-    /// <summary>Renews the lease of a writer that has nothing to append just now. Answers ok | fenced.</summary>
+    /// <summary>
+    /// Renews the lease of a writer that has nothing to append just now, unless the reply has ended meanwhile: then its log has a time to live,
+    /// and a lease would keep the conversation busy for nobody. Answers ok | over | fenced.
+    /// </summary>
     public const string Renew = """
-        local fence, lease = unpack(KEYS)
+        local fence, lease, log = unpack(KEYS)
         if redis.call('GET', fence) ~= ARGV[1] then return 'fenced' end
+        if redis.call('PTTL', log) >= 0 then return 'over' end
         redis.call('SET', lease, ARGV[1] .. ':' .. ARGV[3], 'PX', ARGV[2])
         return 'ok'
         """;

@@ -21,11 +21,24 @@ public sealed class ChatClient(HubConnection connection, bool messagePack) : IAs
 
     public async IAsyncEnumerable<WireEvent> StreamAsync(string method, params object?[] arguments)
     {
-        await foreach (var item in connection.StreamAsyncCore<object>(method, [.. arguments.Select(Argument)]))
-        {
-            var raw = Node(item)!.AsObject();
-            yield return new((string)raw["type"]!, (string)raw["replyId"]!, (long)raw["sequence"]!, (string?)raw["text"], (string?)raw["finishReason"], raw);
-        }
+        await foreach (var item in connection.StreamAsyncCore<object>(method, [.. arguments.Select(Argument)])) yield return Event(item);
+    }
+
+    /// <summary>A stream of which the test sees how much has arrived that it has not read.</summary>
+    public async Task<EventStream> OpenAsync(string method, params object?[] arguments) =>
+        new(await connection.StreamAsChannelCoreAsync(method, typeof(object), [.. arguments.Select(Argument)]));
+
+    public sealed class EventStream(System.Threading.Channels.ChannelReader<object?> arrived)
+    {
+        public int Waiting => arrived.Count;
+
+        public async Task<WireEvent> ReadAsync() => Event(await arrived.ReadAsync());
+    }
+
+    private static WireEvent Event(object? item)
+    {
+        var raw = Node(item)!.AsObject();
+        return new((string)raw["type"]!, (string)raw["replyId"]!, (long)raw["sequence"]!, (string?)raw["text"], (string?)raw["finishReason"], raw);
     }
 
     public async Task<string> StartAsync(object? options = null) => (string)(await InvokeAsync("StartConversation", options))!["conversationId"]!;

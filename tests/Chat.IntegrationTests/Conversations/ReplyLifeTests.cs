@@ -1,4 +1,6 @@
 using System.Text;
+using Chat.Api.Store;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Chat.IntegrationTests.Conversations;
 
@@ -110,18 +112,14 @@ public abstract class ReplyLifeTests(SharedServer shared) : IAsyncLifetime
     public async Task Stop_ends_a_reply_with_what_was_shown_and_frees_the_model()
     {
         var conversation = await client.StartAsync();
-        var heard = new List<WireEvent>();
-        var stoppedAt = -1;
-        await foreach (var item in client.Send(conversation, "m", "endless"))
-        {
-            heard.Add(item);
-            if (heard.Count != 2) continue;
-            await client.StopAsync(conversation, item.ReplyId);
-            stoppedAt = heard.Count;
-        }
+        var stream = await client.OpenAsync("Send", new { conversationId = conversation, messageId = "m", text = "endless", replyTo = (string?)null, options = (object?)null });
+        var heard = new List<WireEvent> { await stream.ReadAsync(), await stream.ReadAsync() };
+        await client.StopAsync(conversation, heard[0].ReplyId);
+        var arrived = heard.Count + stream.Waiting;
+        while (heard[^1].Type == "delta") heard.Add(await stream.ReadAsync());
 
         Assert.Equal(("finished", "stopped"), (heard[^1].Type, heard[^1].FinishReason));
-        Assert.InRange(heard.Skip(stoppedAt).Count(e => e.Type == "delta"), 0, 2);
+        Assert.InRange(heard.Skip(arrived).Count(e => e.Type == "delta"), 0, 2);
         Assert.NotNull(heard[^1].Raw["usage"]);
         var turn = (await client.HistoryAsync(conversation))[1];
         Assert.Equal(("stopped", heard.Text()), ((string)turn["state"]!, (string)turn["text"]!));
@@ -148,6 +146,19 @@ public abstract class ReplyLifeTests(SharedServer shared) : IAsyncLifetime
         await client.StopAsync(conversation, reply);
         Assert.Equal("stopped", (await stream)[^1].FinishReason);
         Assert.Equal(2, (await client.HistoryAsync(conversation)).Count);
+        Assert.Equal("finished", (await client.Send(conversation, "m2", "now").AllAsync())[^1].Type);
+    }
+
+    [Fact]
+    public async Task A_heartbeat_that_comes_after_the_end_does_not_keep_the_conversation_busy()
+    {
+        var conversation = await client.StartAsync();
+        var reply = (await client.Send(conversation, "m", "short").AllAsync())[0].ReplyId;
+        await using var store = await Server.OpenStoreAsync();
+        var token = (string)(await store.GetDatabase().StringGetAsync($"chat:{{{conversation}}}:fence"))!;
+
+        await Server.Services.GetRequiredService<ReplyLog>().RenewAsync(new(conversation, reply, token));
+
         Assert.Equal("finished", (await client.Send(conversation, "m2", "now").AllAsync())[^1].Type);
     }
 }
