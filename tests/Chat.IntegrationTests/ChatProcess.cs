@@ -43,7 +43,7 @@ public sealed partial class ChatProcess : IAsyncDisposable
             if (line.Data is not null && Listening().Match(line.Data) is { Success: true } match) listening.TrySetResult(new(match.Groups[1].Value));
         };
         process.BeginOutputReadLine();
-        return new(process, await listening.Task.WaitAsync(TimeSpan.FromSeconds(60)));
+        return new(process, await listening.Task.WaitAsync(TimeSpan.FromSeconds(120)));
     }
 
     public async Task<ChatClient> ConnectAsync()
@@ -65,7 +65,7 @@ public sealed partial class ChatProcess : IAsyncDisposable
     public async Task<int> EndAsync()
     {
         using var interrupt = Process.Start("kill", ["-INT", $"{process.Id}"]);
-        await process.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(30));
+        await process.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(60));
         return process.ExitCode;
     }
 

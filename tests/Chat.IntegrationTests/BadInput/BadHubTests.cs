@@ -47,11 +47,13 @@ public sealed class BadHubTests(BadHubTests.Talk talk) : IClassFixture<BadHubTes
 
     private static string Decoding(string decoding) => Send(options: $$"""{"model":null,"decoding":{{decoding}}}""");
 
-    /// <summary>Method, arguments as JSON ({c}, {r}: our conversation and reply; {tc}, {tr}: somebody else's), code.</summary>
+    /// <summary>Name, method, arguments as JSON ({c}, {r}: our conversation and reply; {tc}, {tr}: somebody else's), code and, behind it, what the sentence must say.</summary>
     public static TheoryData<string, string, string, string> Calls => new()
     {
         { "options of a string", "StartConversation", "[\"x\"]", "invalid" },
         { "options of a number", "StartConversation", "[5]", "invalid" },
+        { "two options to start with", "StartConversation", "[null,null]", "invalid" },
+        { "a method that is none", "Nothing", "[]", "invalid" },
         { "an unknown model to start with", "StartConversation", """[{"model":"gpt-4"}]""", "invalid" },
         { "an unknown strategy to start with", "StartConversation", """[{"decoding":{"strategy":"beem"}}]""", "invalid" },
         { "an unknown option to start with", "StartConversation", """[{"decoding":{"warmth":1}}]""", "invalid" },
@@ -59,39 +61,45 @@ public sealed class BadHubTests(BadHubTests.Talk talk) : IClassFixture<BadHubTes
         { "a message that is a string", "Send", "[\"hi\"]", "invalid" },
         { "a message that is null", "Send", "[null]", "invalid" },
         { "a message that is an array", "Send", "[[]]", "invalid" },
-        { "an empty message object", "Send", "[{}]", "invalid" },
-        { "text empty", "Send", Send(text: "\"\""), "invalid" },
-        { "text null", "Send", Send(text: "null"), "invalid" },
-        { "text of white space", "Send", Send(text: "\" \\n\\u3000\\t \""), "invalid" },
-        { "text a number", "Send", Send(text: "5"), "invalid" },
-        { "text an object", "Send", Send(text: "{}"), "invalid" },
-        { "text of 20,001 characters", "Send", Send(text: $"\"{Repeat("x", 20_001)}\""), "too_large" },
+        { "an empty message object", "Send", "[{}]", "invalid messageId" },
+        { "text empty", "Send", Send(text: "\"\""), "invalid text" },
+        { "text null", "Send", Send(text: "null"), "invalid text" },
+        { "text of white space", "Send", Send(text: "\" \\n\\u3000\\t \""), "invalid text" },
+        { "text a number", "Send", Send(text: "5"), "invalid text" },
+        { "text an object", "Send", Send(text: "{}"), "invalid text" },
+        { "text an array", "Send", Send(text: "[\"a\"]"), "invalid text" },
+        { "text of 20,001 characters", "Send", Send(text: $"\"{Repeat("x", 20_001)}\""), "too_large 20000" },
         { "text of 20,001 Chinese characters", "Send", Send(text: $"\"{Repeat("长", 20_001)}\""), "too_large" },
-        { "messageId empty", "Send", Send(message: "\"\""), "invalid" },
-        { "messageId null", "Send", Send(message: "null"), "invalid" },
+        { "messageId empty", "Send", Send(message: "\"\""), "invalid messageId" },
+        { "messageId null", "Send", Send(message: "null"), "invalid messageId" },
         { "messageId a number", "Send", Send(message: "7"), "invalid" },
-        { "messageId of 129 characters", "Send", Send(message: $"\"{Repeat("m", 129)}\""), "invalid" },
+        { "messageId an object", "Send", Send(message: "{}"), "invalid messageId" },
+        { "messageId with a zero", "Send", Send(message: "\"a\\u0000b\""), "invalid messageId" },
+        { "messageId of 129 characters", "Send", Send(message: $"\"{Repeat("m", 129)}\""), "invalid messageId" },
         { "messageId with a line end", "Send", Send(message: "\"a\\nb\""), "invalid" },
         { "messageId of another text", "Send", Send(message: "\"m1\"", text: "\"goodbye\""), "conflict" },
         { "conversation unknown", "Send", Send(conversation: "nowhere"), "not_found" },
         { "conversation empty", "Send", Send(conversation: ""), "invalid|not_found" },
         { "conversation with key signs", "Send", Send(conversation: "a}:turns"), "invalid|not_found" },
+        { "conversation with braces", "Send", Send(conversation: "a}b{c"), "not_found" },
+        { "conversation null", "Send", """[{"conversationId":null,"messageId":"x","text":"hi","replyTo":null,"options":null}]""", "invalid conversationId" },
         { "conversation with a star", "Send", Send(conversation: "*"), "invalid|not_found" },
         { "somebody else's conversation", "Send", Send(conversation: "{tc}"), "not_found" },
         { "replyTo unknown", "Send", Send(replyTo: "\"nothing\""), "not_found" },
+        { "replyTo a number", "Send", Send(replyTo: "5"), "invalid" },
         { "replyTo a message", "Send", Send(replyTo: "\"m1\""), "not_found|invalid" },
         { "replyTo somebody else's reply", "Send", Send(replyTo: "\"{tr}\""), "not_found" },
         { "options a string", "Send", Send(options: "\"fast\""), "invalid" },
         { "options an array", "Send", Send(options: "[]"), "invalid" },
-        { "model unknown", "Send", Send(options: """{"model":"gpt-4"}"""), "invalid" },
+        { "model unknown", "Send", Send(options: """{"model":"gpt-4"}"""), "invalid fake, fake-small" },
         { "model a number", "Send", Send(options: """{"model":4}"""), "invalid" },
         { "decoding a string", "Send", Decoding("\"greedy\""), "invalid" },
         { "decoding an array", "Send", Decoding("[1]"), "invalid" },
-        { "strategy unknown", "Send", Decoding("""{"strategy":"beem"}"""), "invalid" },
+        { "strategy unknown", "Send", Decoding("""{"strategy":"beem"}"""), "invalid greedy, sample" },
         { "strategy a number", "Send", Decoding("""{"strategy":1}"""), "invalid" },
         { "strategy in other case", "Send", Decoding("""{"strategy":"Greedy"}"""), "invalid" },
-        { "option unknown", "Send", Decoding("""{"warmth":0.5}"""), "invalid" },
-        { "temperature negative", "Send", Decoding("""{"temperature":-1}"""), "invalid" },
+        { "option unknown", "Send", Decoding("""{"warmth":0.5}"""), "invalid temperature" },
+        { "temperature negative", "Send", Decoding("""{"temperature":-1}"""), "invalid temperature" },
         { "temperature above 2", "Send", Decoding("""{"temperature":2.5}"""), "invalid" },
         { "temperature a string", "Send", Decoding("""{"temperature":"hot"}"""), "invalid" },
         { "topP 0", "Send", Decoding("""{"topP":0}"""), "invalid" },
@@ -106,6 +114,11 @@ public sealed class BadHubTests(BadHubTests.Talk talk) : IClassFixture<BadHubTes
         { "maxTokens not whole", "Send", Decoding("""{"maxTokens":1.25}"""), "invalid" },
         { "minTokens negative", "Send", Decoding("""{"minTokens":-1}"""), "invalid" },
         { "stop a number", "Send", Decoding("""{"stop":3}"""), "invalid" },
+        { "an arm", "Send", Send(options: """{"arm":"b"}"""), "invalid arm" },
+        { "a pack", "Send", Send(options: """{"pack":"p"}"""), "invalid pack" },
+        { "a soft prompt", "Send", Send(options: """{"softPrompt":"p"}"""), "invalid softPrompt" },
+        { "a safety profile", "Send", Send(options: """{"safetyProfile":"p"}"""), "invalid safetyProfile" },
+        { "another bot", "Send", Send(options: """{"bot":"other"}"""), "invalid bot" },
         { "repetitionPenalty 0", "Send", Decoding("""{"repetitionPenalty":0}"""), "invalid" },
 
         { "attach to an unknown reply", "Attach", """["{c}","nothing",0]""", "not_found" },
@@ -122,6 +135,9 @@ public sealed class BadHubTests(BadHubTests.Talk talk) : IClassFixture<BadHubTes
         { "stop an unknown reply", "Stop", """["{c}","nothing"]""", "not_found" },
         { "stop somebody else's reply", "Stop", """["{tc}","{tr}"]""", "not_found" },
         { "stop null", "Stop", """[null,null]""", "invalid|not_found" },
+        { "stop in null", "Stop", """[null,"{r}"]""", "invalid" },
+        { "stop in an unknown conversation", "Stop", """["nowhere","{r}"]""", "not_found" },
+        { "stop with too few arguments", "Stop", """["{c}"]""", "invalid" },
         { "stop with too many arguments", "Stop", """["{c}","{r}",1]""", "invalid" },
 
         { "regenerate an unknown reply", "Regenerate", """["{c}","nothing","q1",null]""", "not_found" },
@@ -142,6 +158,7 @@ public sealed class BadHubTests(BadHubTests.Talk talk) : IClassFixture<BadHubTes
         { "edit without new id", "Edit", """["{c}","m1",null,"hi"]""", "invalid" },
 
         { "rate an unknown reply", "Rate", """["{c}","nothing","up",null]""", "not_found" },
+        { "rate in an unknown conversation", "Rate", """["nowhere","{r}","up",null]""", "not_found" },
         { "rate a message", "Rate", """["{c}","m1","up",null]""", "not_found" },
         { "rate somebody else's reply", "Rate", """["{tc}","{tr}","up",null]""", "not_found" },
         { "rate meh", "Rate", """["{c}","{r}","meh",null]""", "invalid" },
@@ -151,9 +168,13 @@ public sealed class BadHubTests(BadHubTests.Talk talk) : IClassFixture<BadHubTes
         { "a comment that is an array", "Rate", """["{c}","{r}","up",[]]""", "invalid" },
 
         { "choose where no pair is", "Choose", """["{c}","pair",null]""", "not_found" },
+        { "choose a reply where no pair is", "Choose", """["{c}","pair","{r}"]""", "not_found" },
         { "choose in an unknown conversation", "Choose", """["nowhere","pair","{r}"]""", "not_found" },
 
         { "a history of 0", "History", """["{c}",null,0]""", "invalid" },
+        { "a history of a fraction", "History", """["{c}",null,1.5]""", "invalid" },
+        { "a history of null", "History", """["{c}",null,null]""", "invalid" },
+        { "a history of a number's", "History", """[7,null,10]""", "invalid" },
         { "a history of -5", "History", """["{c}",null,-5]""", "invalid" },
         { "a history of a string", "History", """["{c}",null,"10"]""", "invalid" },
         { "a history of too many to count", "History", """["{c}",null,99999999999]""", "invalid" },
@@ -166,6 +187,7 @@ public sealed class BadHubTests(BadHubTests.Talk talk) : IClassFixture<BadHubTes
     public async Task A_bad_call_is_an_error_with_a_code_and_stores_nothing(string name, string method, string arguments, string codes)
     {
         var values = JsonNode.Parse(arguments.Replace("{c}", talk.Conversation).Replace("{r}", talk.Reply).Replace("{tc}", talk.Theirs).Replace("{tr}", talk.TheirReply))!.AsArray();
+        var (code, part) = codes.Split(' ', 2) is [var first, var rest] ? (first, rest) : (codes, "");
         var before = (await talk.Json.HistoryAsync(talk.Conversation)).Count;
         var heard = talk.Server.Models.Requests.Count;
 
@@ -175,7 +197,7 @@ public sealed class BadHubTests(BadHubTests.Talk talk) : IClassFixture<BadHubTes
             var error = method is "Send" or "Attach" or "Regenerate" or "Edit"
                 ? await ChatClient.ErrorOfAsync(client.StreamAsync(method, copies))
                 : await ChatClient.ErrorOfAsync(async () => await client.InvokeAsync(method, copies));
-            Assert.True(codes.Split('|').Any(code => error.StartsWith($"{code}: ", StringComparison.Ordinal)), $"{name}: {error}");
+            Assert.True(code.Split('|').Any(c => error.StartsWith($"{c}: ", StringComparison.Ordinal)) && error.Contains(part, StringComparison.Ordinal), $"{name}: {error}");
             Assert.True(error.Length > 15 && error.Length < 2000 && !error.Contains("   at "), $"{name}: {error}");
         }
 

@@ -11,13 +11,14 @@ public sealed class RawHubTests(BadHubTests.Talk talk) : IClassFixture<BadHubTes
 
     private static string Invoke(string arguments, string target = "Send", int type = 4) => $$"""{"type":{{type}},"invocationId":"1","target":"{{target}}","arguments":{{arguments}}}{{End}}""";
 
-    private string Message(string text) => $$"""[{"conversationId":"{{talk.Conversation}}","messageId":"raw","text":{{text}},"replyTo":null,"options":null}]""";
+    private string Message(string text, string options = "null") => $$"""[{"conversationId":"{{talk.Conversation}}","messageId":"raw","text":{{text}},"replyTo":null,"options":{{options}}}]""";
 
     [Theory]
     [InlineData("\"a\\ud83d\""), InlineData("\"\\udc00a\""), InlineData("[[[[1]]]]"), InlineData("1e999"), InlineData("99999999999999999999999999")]
-    public async Task A_text_that_is_none_is_invalid(string text)
+    [InlineData("\"hi\"", "{\"decoding\":{\"temperature\":1e999}}"), InlineData("\"hi\"", "{\"decoding\":{\"topK\":1,\"topK\":2}}")]
+    public async Task A_value_that_is_none_is_invalid(string text, string options = "null")
     {
-        var answer = await AskAsync(Encoding.UTF8.GetBytes(Invoke(Message(text))));
+        var answer = await AskAsync(Encoding.UTF8.GetBytes(Invoke(Message(text, options))));
 
         Assert.Contains("invalid: ", (string?)answer!["error"]);
         Assert.DoesNotContain(await talk.Json.HistoryAsync(talk.Conversation), t => (string)t["id"]! == "raw");
@@ -55,7 +56,7 @@ public sealed class RawHubTests(BadHubTests.Talk talk) : IClassFixture<BadHubTes
     /// <summary>The completion of the call or the close message; null if the connection simply ended.</summary>
     private async Task<JsonNode?> AskAsync(byte[] frame)
     {
-        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         using var socket = new ClientWebSocket();
         await socket.ConnectAsync(new UriBuilder(talk.Server.Address) { Scheme = "ws", Path = "/hubs/chat" }.Uri, deadline.Token);
         await socket.SendAsync(Encoding.UTF8.GetBytes($"{{\"protocol\":\"json\",\"version\":1}}{End}"), WebSocketMessageType.Text, true, deadline.Token);

@@ -18,7 +18,7 @@ public sealed class SlowClientTests
         await client.ConnectAsync(server.Address.Host, server.Address.Port);
         var stream = client.GetStream();
         await stream.WriteAsync(Encoding.ASCII.GetBytes(begin));
-        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(60));
 
         var closed = ReadToEndAsync(stream, deadline.Token);
         while (!closed.IsCompleted)

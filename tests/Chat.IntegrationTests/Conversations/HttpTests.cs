@@ -111,37 +111,6 @@ public abstract class HttpTests(SharedServer shared)
         Assert.Empty(await Server.KeysAsync($"*{conversation}*"));
     }
 
-    [Theory]
-    [InlineData("GET", "/api/conversations?limit=0", null, 400)]
-    [InlineData("GET", "/api/conversations?limit=201", null, 400)]
-    [InlineData("GET", "/api/conversations?limit=many", null, 400)]
-    [InlineData("GET", "/api/conversations?cursor=%21%21", null, 400)]
-    [InlineData("GET", "/api/conversations?cursor=AAAA", null, 400)]
-    [InlineData("GET", "/api/conversations/nobody", null, 404)]
-    [InlineData("GET", "/api/conversations/nobody/export", null, 404)]
-    [InlineData("PATCH", "/api/conversations/nobody", "{\"title\":\"x\"}", 404)]
-    [InlineData("PATCH", "/api/conversations/nobody", "{\"title\":\"\"}", 400)]
-    [InlineData("PATCH", "/api/conversations/nobody", "{\"title\":7}", 400)]
-    [InlineData("PATCH", "/api/conversations/nobody", "{\"title\":", 400)]
-    [InlineData("PATCH", "/api/conversations/nobody", "[]", 400)]
-    [InlineData("PATCH", "/api/conversations/nobody", "null", 400)]
-    [InlineData("PATCH", "/api/conversations/nobody", "{\"title\":\"a\",\"title\":\"b\"}", 400)]
-    [InlineData("PATCH", "/api/conversations/nobody", "{\"title\":\"\\ud800\"}", 400)]
-    [InlineData("DELETE", "/api/conversations/nobody", null, 404)]
-    [InlineData("POST", "/api/conversations", "{}", 405)]
-    [InlineData("GET", "/api/nothing", null, 404)]
-    public async Task Bad_requests_are_problems(string method, string path, string? body, int status)
-    {
-        using var http = Server.Http();
-        using var request = new HttpRequestMessage(new(method), path) { Content = body is null ? null : new StringContent(body, System.Text.Encoding.UTF8, "application/json") };
-
-        using var response = await http.SendAsync(request);
-
-        Assert.Equal(status, (int)response.StatusCode);
-        Assert.Equal("application/problem+json", response.Content.Headers.ContentType?.MediaType);
-        Assert.Equal(status, (int)(await response.Content.ReadFromJsonAsync<JsonObject>())!["status"]!);
-    }
-
     [Fact]
     public async Task Bots_are_listed()
     {

@@ -51,4 +51,39 @@ public abstract class HubTests(SharedServer shared)
         Assert.Equal(one.Text(), two.Text());
         Assert.Equal(one[^1].Raw.Select(p => p.Key), two[^1].Raw.Select(p => p.Key));
     }
+
+    [Fact]
+    public async Task The_longest_message_fits_in_every_script()
+    {
+        // The .NET client's JSON spells an emoji in twelve bytes, so the last one needs MessagePack under the 64 KiB of a message.
+        await using var client = await Server.ConnectAsync(messagePack: true);
+        var conversation = await client.StartAsync();
+        foreach (var (message, text) in new[] { ("m1", new string('x', 20_000)), ("m2", new string('龙', 20_000)), ("m3", string.Concat(Enumerable.Repeat("🐉", 10_000))) })
+        {
+            await client.Send(conversation, message, text).AllAsync();
+            Assert.Equal(text, (string)(await client.HistoryAsync(conversation))[^2]["text"]!);
+        }
+    }
+
+    [Fact]
+    public async Task A_comment_has_two_thousand_characters_at_most()
+    {
+        await using var client = await Server.ConnectAsync();
+        var conversation = await client.StartAsync();
+        var reply = (await client.Send(conversation, "m", "hi").AllAsync())[0].ReplyId;
+
+        await client.InvokeAsync("Rate", conversation, reply, null, new string('c', 2000));
+        Assert.StartsWith("too_large: ", await ChatClient.ErrorOfAsync(() => client.InvokeAsync("Rate", conversation, reply, "up", new string('c', 2001))));
+    }
+
+    [Fact]
+    public async Task Unknown_fields_are_ignored()
+    {
+        await using var client = await Server.ConnectAsync();
+        var conversation = await client.StartAsync(new { mood = "good" });
+
+        var events = await client.StreamAsync("Send", new { conversationId = conversation, messageId = "m", text = "hi", replyTo = (string?)null, options = new { colour = "blue" }, extra = 1 }).AllAsync();
+
+        Assert.Equal("finished", events[^1].Type);
+    }
 }

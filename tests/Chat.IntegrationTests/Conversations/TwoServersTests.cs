@@ -1,5 +1,3 @@
-using StackExchange.Redis;
-
 namespace Chat.IntegrationTests.Conversations;
 
 /// <summary>Two gateways on one Redis, and what is left when one of them, or the store, dies.</summary>
@@ -13,18 +11,12 @@ public sealed class TwoServersTests
         await using var redis = await RedisServer.StartAsync();
         await using var writer = await ChatServer.StartAsync(Store.Redis, redis);
         await using var other = await ChatServer.StartAsync(Store.Redis, redis);
-        using var release = new SemaphoreSlim(0);
-        writer.Models.Script = _ => Words;
-        writer.Models.BeforeToken = (_, token, cancellation) => token < 8 ? Task.CompletedTask : release.WaitAsync(cancellation);
         await using var here = await writer.ConnectAsync();
         await using var there = await other.ConnectAsync(messagePack: true);
-        var conversation = await here.StartAsync();
+        var (conversation, reply, first, hold) = await BeginAsync(writer, here);
 
-        var first = here.Send(conversation, "m", "hi").AllAsync();
-        await Until.TrueAsync(async () => await there.HistoryAsync(conversation) is [_, var t] && ((string)t["text"]!).Length > 10);
-        var reply = (string)(await there.HistoryAsync(conversation))[1]["id"]!;
         var along = there.Attach(conversation, reply, 0).AllAsync();
-        release.Release(3);
+        hold.LetPast(11);
         Assert.StartsWith("busy: ", await ChatClient.ErrorOfAsync(there.Send(conversation, "m2", "too early")));
         await there.StopAsync(conversation, reply);
 
@@ -41,19 +33,16 @@ public sealed class TwoServersTests
         await using var redis = await RedisServer.StartAsync();
         await using var other = await ChatServer.StartAsync(Store.Redis, redis);
         await using var there = await other.ConnectAsync();
-        var conversation = await there.StartAsync();
-        string text;
+        string conversation;
         await using (var writer = await ChatServer.StartAsync(Store.Redis, redis))
         {
-            writer.Models.Script = _ => Words;
-            writer.Models.BeforeToken = (_, token, cancellation) => token < 8 ? Task.CompletedTask : Task.Delay(Timeout.Infinite, cancellation);
             await using var here = await writer.ConnectAsync();
-            _ = here.Send(conversation, "m", "hi").AllAsync().ContinueWith(t => t.Exception, TaskScheduler.Default);
-            await Until.TrueAsync(async () => await there.HistoryAsync(conversation) is [_, var t] && ((string)t["text"]!).Length > 10);
+            (conversation, _, var heard, _) = await BeginAsync(writer, here);
+            _ = heard.ContinueWith(t => t.Exception, TaskScheduler.Default);
         }
 
         var turn = (await there.HistoryAsync(conversation))[1];
-        text = (string)turn["text"]!;
+        var text = (string)turn["text"]!;
         Assert.Equal("interrupted", (string)turn["state"]!);
         Assert.StartsWith(text, Words, StringComparison.Ordinal);
         var replay = await there.Attach(conversation, (string)turn["id"]!, 0).AllAsync();
@@ -69,25 +58,19 @@ public sealed class TwoServersTests
     {
         await using var redis = await RedisServer.StartAsync();
         await using var server = await ChatServer.StartAsync(Store.Redis, redis);
-        using var release = new SemaphoreSlim(0);
-        server.Models.Script = _ => Words;
-        server.Models.BeforeToken = (_, token, cancellation) => token < 4 ? Task.CompletedTask : release.WaitAsync(cancellation);
         await using var client = await server.ConnectAsync();
-        var conversation = await client.StartAsync();
-        var stream = client.Send(conversation, "m", "hi").AllAsync();
-        await Until.TrueAsync(async () => await client.HistoryAsync(conversation) is [_, var t] && ((string)t["text"]!).Length > 4);
-        var database = await ConnectionMultiplexer.ConnectAsync(redis.Configuration);
-        var reply = (string)(await client.HistoryAsync(conversation))[1]["id"]!;
-        var length = await database.GetDatabase().ListLengthAsync($"chat:{{{conversation}}}:log:{reply}");
+        var (conversation, reply, heard, hold) = await BeginAsync(server, client);
+        await using var store = await server.OpenStoreAsync();
+        var database = store.GetDatabase();
+        var length = await database.ListLengthAsync($"chat:{{{conversation}}}:log:{reply}");
 
-        await database.GetDatabase().StringIncrementAsync($"chat:{{{conversation}}}:fence");
-        release.Release(100);
+        await database.StringIncrementAsync($"chat:{{{conversation}}}:fence");
+        hold.LetGo();
         await Until.TrueAsync(() => server.Models.Running == 0);
 
-        Assert.Equal(length, (await database.GetDatabase().ListRangeAsync($"chat:{{{conversation}}}:log:{reply}")).TakeWhile(e => !((string)e!).Contains("\"error\"")).Count());
-        Assert.Equal("error", (await stream)[^1].Type);
+        Assert.Equal(length, (await database.ListRangeAsync($"chat:{{{conversation}}}:log:{reply}")).TakeWhile(e => !((string)e!).Contains("\"error\"")).Count());
+        Assert.Equal("error", (await heard)[^1].Type);
         Assert.Equal("interrupted", (string)(await client.HistoryAsync(conversation))[1]["state"]!);
-        await database.DisposeAsync();
     }
 
     [Fact]
@@ -95,16 +78,11 @@ public sealed class TwoServersTests
     {
         await using var redis = await RedisServer.StartAsync();
         await using var server = await ChatServer.StartAsync(Store.Redis, redis);
-        using var release = new SemaphoreSlim(0);
-        server.Models.Script = _ => Words;
-        server.Models.BeforeToken = (_, token, cancellation) => token < 4 ? Task.CompletedTask : release.WaitAsync(cancellation);
         await using var client = await server.ConnectAsync();
-        var conversation = await client.StartAsync();
-        var heard = client.Send(conversation, "m", "hi").AllAsync();
-        await Until.TrueAsync(async () => await client.HistoryAsync(conversation) is [_, var t] && ((string)t["text"]!).Length > 4);
+        var (conversation, _, heard, hold) = await BeginAsync(server, client);
 
         redis.Kill();
-        release.Release(100);
+        hold.LetGo();
         Assert.StartsWith("busy: The conversation store does not answer", await ChatClient.ErrorOfAsync(() => client.StartAsync()));
         await redis.RestartAsync();
 
@@ -140,11 +118,11 @@ public sealed class TwoServersTests
         await using var client = await server.ConnectAsync();
         var conversation = await client.StartAsync();
         var first = await client.Send(conversation, "m", "hello").AllAsync();
-        await using var database = await ConnectionMultiplexer.ConnectAsync(redis.Configuration);
+        await using var store = await server.OpenStoreAsync();
         var log = $"chat:{{{conversation}}}:log:{first[0].ReplyId}";
 
-        Assert.InRange((await database.GetDatabase().KeyTimeToLiveAsync(log))!.Value, TimeSpan.FromHours(23), TimeSpan.FromHours(24));
-        await database.GetDatabase().KeyDeleteAsync(log);
+        Assert.InRange((await store.GetDatabase().KeyTimeToLiveAsync(log))!.Value, TimeSpan.FromHours(23), TimeSpan.FromHours(24));
+        await store.GetDatabase().KeyDeleteAsync(log);
 
         Assert.StartsWith("not_found: ", await ChatClient.ErrorOfAsync(client.Attach(conversation, first[0].ReplyId, 0)));
         var again = await client.Send(conversation, "m", "hello").AllAsync();
@@ -152,5 +130,16 @@ public sealed class TwoServersTests
         Assert.Equal([1L, 2L, 3L], again.Select(e => e.Sequence));
         Assert.Equal(first.Text(), again.Text());
         Assert.Equal(first[^1].Raw["usage"]!.ToJsonString(), again[^1].Raw["usage"]!.ToJsonString());
+    }
+
+    /// <summary>A reply of <see cref="Words"/> of which some are shown and the rest is held back.</summary>
+    private static async Task<(string Conversation, string Reply, Task<List<WireEvent>> Heard, Hold Hold)> BeginAsync(ChatServer server, ChatClient client)
+    {
+        server.Say("hi", Words);
+        var hold = server.HoldAt("hi", 8);
+        var conversation = await client.StartAsync();
+        var heard = client.Send(conversation, "m", "hi").AllAsync();
+        await Until.TrueAsync(async () => await client.HistoryAsync(conversation) is [_, var t] && ((string)t["text"]!).Length > 10);
+        return (conversation, (string)(await client.HistoryAsync(conversation))[1]["id"]!, heard, hold);
     }
 }

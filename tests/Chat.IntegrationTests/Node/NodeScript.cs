@@ -19,10 +19,10 @@ internal static class NodeScript
         return document.RootElement.Clone();
     }
 
-    /// <summary>The lines that Node wrote; fails with them when it does not end well within a minute and a half.</summary>
+    /// <summary>The lines that Node wrote; fails with them when it does not end well within three minutes.</summary>
     public static async Task<IReadOnlyList<string>> RunToolAsync(string[] arguments, Action<string>? heard = null)
     {
-        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(90));
+        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(180));
         using var process = Process.Start(new ProcessStartInfo(Node, arguments) { WorkingDirectory = Folder, RedirectStandardOutput = true, RedirectStandardError = true })!;
         try
         {
@@ -40,7 +40,7 @@ internal static class NodeScript
         catch (OperationCanceledException)
         {
             process.Kill(entireProcessTree: true);
-            throw new TimeoutException($"node {string.Join(' ', arguments)} did not end within 90 s.");
+            throw new TimeoutException($"node {string.Join(' ', arguments)} did not end within 180 s.");
         }
     }
 

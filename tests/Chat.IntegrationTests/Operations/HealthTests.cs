@@ -62,6 +62,7 @@ public sealed class HealthTests
             Assert.Equal(HttpStatusCode.TooManyRequests, answer.StatusCode);
             Assert.InRange(answer.Headers.RetryAfter!.Delta!.Value.TotalSeconds, 1, 60);
         }
+        Assert.Equal("application/problem+json", problem.Content.Headers.ContentType?.MediaType);
         Assert.Equal("limited", (string?)JsonNode.Parse(await problem.Content.ReadAsStringAsync())!["code"]);
         Assert.Equal("rate_limit_exceeded", (string?)JsonNode.Parse(await error.Content.ReadAsStringAsync())!["error"]!["code"]);
     }

@@ -43,7 +43,7 @@ public sealed class ResumeTests(Browser browser)
         {
             await sockets.Last().CloseAsync();
             hold.LetPast(4 + 5 * cut);
-            await UntilAsync(() => sockets.Count == cut + 1);
+            await Until.TrueAsync(() => sockets.Count == cut + 1);
             // A socket is there before the page is connected; cut again before that, it would count as a failed attempt and the page wait ever longer.
             await Expect(visit.Page.Locator("#notice")).ToBeHiddenAsync();
         }
@@ -138,11 +138,5 @@ public sealed class ResumeTests(Browser browser)
         });
         await visit.ReloadAsync();
         return sockets;
-    }
-
-    private static async Task UntilAsync(Func<bool> condition)
-    {
-        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(15));
-        while (!condition()) await Task.Delay(20, deadline.Token);
     }
 }
