@@ -12,6 +12,7 @@ Dictionary<string, Func<Arguments, JsonNode, JsonNode>> operations = new()
 {
     ["forward"] = Forward.Run,
     ["buckets"] = Buckets.Run,
+    ["chat-template"] = ChatTemplates.Run,
     ["chain"] = Chain.Run,
     ["decode"] = Decode.Run,
     ["load-check"] = LoadCheck.Run,
