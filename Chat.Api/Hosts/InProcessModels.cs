@@ -1,9 +1,11 @@
+using System.Globalization;
 using System.Security.Cryptography;
 using Chat.Domain.Generation;
 using Chat.Domain.Plugins;
 using Chat.Models.Checkpoints;
 using Chat.Models.Decoding;
 using Chat.Models.Engine;
+using Chat.Models.Kernels;
 using Chat.Models.Libtorch;
 using TorchSharp;
 
@@ -23,6 +25,12 @@ public sealed record ModelsOptions
 
     /// <summary>Who computes; by default the kernels on a CPU, libtorch elsewhere.</summary>
     public ModelRunner? Runner { get; init; }
+
+    /// <summary>How the kernels keep matrices: int8 by default, which costs a hundredth of a percent of perplexity and doubles the speed (BENCHMARKS.md).</summary>
+    public WeightFormat Weights { get; init; } = WeightFormat.Int8;
+
+    /// <summary>Threads of the kernels, shared by all models; by default as many as there are processors.</summary>
+    public int? Threads { get; init; }
 
     /// <summary>The type libtorch computes in.</summary>
     public torch.ScalarType Type { get; init; } = torch.ScalarType.Float32;
@@ -62,8 +70,8 @@ public static class InProcessModels
         var configuration = services.GetRequiredService<IConfiguration>();
         var options = configuration.GetSection("Models").Get<ModelsOptions>() ?? new();
         var logger = services.GetRequiredService<ILogger<InProcessChatModels>>();
-        if (options is not { Rows: >= 1, QueueLimit: >= 1, PrefillBatch: >= 1 })
-            throw new InvalidOperationException($"Models:Rows, Models:QueueLimit and Models:PrefillBatch must be at least 1, not {options.Rows}, {options.QueueLimit} and {options.PrefillBatch}.");
+        if (options is not { Rows: >= 1, QueueLimit: >= 1, PrefillBatch: >= 1, Threads: null or >= 1 })
+            throw new InvalidOperationException($"Models:Rows, Models:QueueLimit, Models:PrefillBatch and Models:Threads must be at least 1, not {options.Rows}, {options.QueueLimit}, {options.PrefillBatch} and {options.Threads?.ToString(CultureInfo.InvariantCulture) ?? "unset"}.");
         var serve = Runner(options);
         var models = Order(Folders(options.Folder).Select(ModelFolder.Open), options).Select(serve).ToList();
         foreach (var model in models) logger.LogInformation("Serving {Model}, {Parameters} parameters, content {Hash}", model.Description.Id, model.Description.Parameters, model.Description.Hash);
@@ -86,9 +94,15 @@ public static class InProcessModels
         return (options.Runner ?? (onCpu ? ModelRunner.Kernels : ModelRunner.Torch)) switch
         {
             ModelRunner.Torch => OnTorch(options),
-            _ when onCpu => folder => ServedModel.OnKernels(folder),
+            _ when onCpu => OnKernels(options),
             _ => throw new InvalidOperationException($"Models:Runner 'kernels' computes on the CPU only, and Models:Device is '{options.Device}'. Runners: kernels, torch."),
         };
+    }
+
+    private static Func<ModelFolder, ServedModel> OnKernels(ModelsOptions options)
+    {
+        var team = options.Threads is { } threads ? new Team(threads) : Team.Shared;        // lives as long as the process
+        return folder => ServedModel.OnKernels(folder, options.Weights, team);
     }
 
     // Apart from the rest, because naming a device loads libtorch.

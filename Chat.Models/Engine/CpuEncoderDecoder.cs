@@ -32,7 +32,7 @@ internal sealed unsafe class CpuEncoderDecoder : IDisposable
     private readonly NativeBuffer projected, wide, added, scores, logits;
     private readonly int inner, feedForward, width, longest;
     private readonly float scale;
-    private readonly Action<int, int> embedToken, addToken, gateToken, attendContext, attendReply, attendEncoded, writeReply, writeEncoded;
+    private readonly Action<int, int> embedToken, addToken, gateToken, sealMixed, attendContext, attendReply, attendEncoded, writeReply, writeEncoded;
 
     // What the pass under way is about; the delegates above read it.
     private readonly Place[] places;
@@ -48,7 +48,7 @@ internal sealed unsafe class CpuEncoderDecoder : IDisposable
         work = new(team);
         weights = new(checkpoint, found, format);
         words = weights.Table("shared.weight");
-        head = weights.Matrix(config.Tied ? "shared.weight" : "lm_head.weight");
+        head = weights.Head(config.Tied ? "shared.weight" : "lm_head.weight");
         encoder = [.. Enumerable.Range(0, config.EncoderLayers).Select(n => new EncoderLayer(weights, $"encoder.block.{n}", config.Gated))];
         decoder = [.. Enumerable.Range(0, config.DecoderLayers).Select(n => new DecoderLayer(weights, $"decoder.block.{n}", config.Gated))];
         encoderNorm = weights.Vector("encoder.final_layer_norm.weight");
@@ -59,7 +59,8 @@ internal sealed unsafe class CpuEncoderDecoder : IDisposable
         int inside = config.Heads * config.HeadWidth, panel = WeightMatrix.PanelRows;
         (inner, feedForward, width) = (WeightMatrix.Padded(inside, panel), WeightMatrix.Padded(config.FeedForward, panel), WeightMatrix.Padded(config.Width, panel));
         scale = config.AttentionScale ? 1 / MathF.Sqrt(config.HeadWidth) : 1;
-        (stream, normed, mixed, gated) = (Vectors(Capacity, config.Width), Vectors(Capacity, config.Width), Vectors(Capacity, inside), Vectors(Capacity, config.FeedForward));
+        stream = weights.Keep(new VectorBatch(Capacity, config.Width));
+        (normed, mixed, gated) = (Vectors(Capacity, config.Width), Vectors(Capacity, inside), Vectors(Capacity, config.FeedForward));
         chosen = Vectors(rows, config.Width);
         (projected, wide, added) = (Floats((long)Capacity * 3 * inner), Floats((long)Capacity * 2 * feedForward), Floats((long)Capacity * width));
         logits = Floats((long)rows * VocabularyStride);
@@ -69,7 +70,7 @@ internal sealed unsafe class CpuEncoderDecoder : IDisposable
         encoderPages = weights.Keep(new KeyValuePages(1, config.Heads, config.HeadWidth, encoderPageIds.Length));
         for (var i = 0; i < encoderPageIds.Length; i++) encoderPageIds[i] = encoderPages.Take();
         (places, fed) = (new Place[Capacity], new ReplyToken[Capacity]);
-        (embedToken, addToken, gateToken) = (EmbedToken, AddToken, GateToken);
+        (embedToken, addToken, gateToken, sealMixed) = (EmbedToken, AddToken, GateToken, SealMixed);
         (attendContext, attendReply, attendEncoded, writeReply, writeEncoded) = (AttendContext, AttendReply, AttendEncoded, WriteReply, WriteEncoded);
     }
 
@@ -100,7 +101,7 @@ internal sealed unsafe class CpuEncoderDecoder : IDisposable
             work.Multiply(block.Input, normed, count, projected.Floats, 3 * inner);
             work.Each(count, inner * 4, writeEncoded);
             work.Each(count * config.Heads, places[0].Length * config.HeadWidth / 2, attendEncoded);
-            Close(block.Output, mixed, count, block.FeedForward.Norm);
+            CloseAttention(block.Output, count, block.FeedForward.Norm);
             Feed(block.FeedForward, count, n + 1 < encoder.Length ? encoder[n + 1].Norm : encoderNorm);
         }
         for (layer = 0; layer < decoder.Length; layer++)
@@ -131,13 +132,17 @@ internal sealed unsafe class CpuEncoderDecoder : IDisposable
             work.Multiply(block.Input, normed, count, projected.Floats, 3 * inner);
             work.Each(count, inner * 4, writeReply);
             work.Each(count * config.Heads, (long)fed[0].Position * config.HeadWidth / 2, attendReply);
-            Close(block.Output, mixed, count, block.ContextNorm);
+            CloseAttention(block.Output, count, block.ContextNorm);
             work.Multiply(block.ContextQuery, normed, count, projected.Floats, 3 * inner);
             work.Each(count * config.Heads, (long)fed[0].Row.Context.Tokens * config.HeadWidth / 2, attendContext);
-            Close(block.ContextOutput, mixed, count, block.FeedForward.Norm);
+            CloseAttention(block.ContextOutput, count, block.FeedForward.Norm);
             Feed(block.FeedForward, count, layer + 1 < decoder.Length ? decoder[layer + 1].Norm : null);
         }
-        for (var i = 0; i < outputs.Length; i++) Elementwise.RmsNorm(stream.Row(outputs[i]), decoderNorm.Floats, config.Width, (float)config.Epsilon, chosen.Row(i));
+        for (var i = 0; i < outputs.Length; i++)
+        {
+            Elementwise.RmsNorm(stream.Row(outputs[i]), decoderNorm.Floats, config.Width, (float)config.Epsilon, chosen.Row(i));
+            chosen.Seal(i);
+        }
         if (outputs.Length > 0) work.Multiply(head, chosen, outputs.Length, logits.Floats, VocabularyStride);
         return logits.Floats;
     }
@@ -149,6 +154,12 @@ internal sealed unsafe class CpuEncoderDecoder : IDisposable
         work.Multiply(block.Input, normed, count, wide.Floats, 2 * feedForward);
         work.Each(count, feedForward * 8, gateToken);
         Close(block.Output, gated, count, next);
+    }
+
+    private void CloseAttention(WeightMatrix output, int count, NativeBuffer next)
+    {
+        if (output.IsInteger) work.Each(count, inner * 2, sealMixed);
+        Close(output, mixed, count, next);
     }
 
     /// <summary>Ends a sublayer: its output matrix, the residual sum, and the next sublayer's norm.</summary>
@@ -171,12 +182,19 @@ internal sealed unsafe class CpuEncoderDecoder : IDisposable
         if (norm is not null) Norm(t);
     }
 
-    private void Norm(int t) => Elementwise.RmsNorm(stream.Row(t), norm!.Floats, config.Width, (float)config.Epsilon, normed.Row(t));
+    private void Norm(int t)
+    {
+        Elementwise.RmsNorm(stream.Row(t), norm!.Floats, config.Width, (float)config.Epsilon, normed.Row(t));
+        normed.Seal(t);
+    }
+
+    private void SealMixed(int t, int thread) => mixed.Seal(t);
 
     private void GateToken(int t, int thread)
     {
         var gate = wide.Floats + (long)t * 2 * feedForward;
         Elementwise.Activate(config.Activation, gate, config.Gated ? gate + feedForward : null, feedForward, gated.Row(t));
+        gated.Seal(t);
     }
 
     private void WriteEncoded(int t, int thread)
@@ -236,7 +254,7 @@ internal sealed unsafe class CpuEncoderDecoder : IDisposable
 
     private NativeBuffer Floats(long count) => weights.Keep(NativeBuffer.OfFloats(count));
 
-    private VectorBatch Vectors(int tokens, int columns) => weights.Keep(new VectorBatch(tokens, columns));
+    private VectorBatch Vectors(int tokens, int columns) => weights.Keep(new VectorBatch(tokens, columns, weights.IsInteger));
 
     /// <summary>A token of the pass: its row, and for the encoder its context's length and first page.</summary>
     private readonly record struct Place(CpuRow Row, int Id, int Position, int Length, int FirstPage);

@@ -14,8 +14,16 @@ internal sealed class CpuWeights : IDisposable
     public CpuWeights(Checkpoint checkpoint, IEnumerable<StoredWeight> stored, WeightFormat format) =>
         (this.checkpoint, this.stored, this.format) = (checkpoint, stored.ToDictionary(weight => weight.Name), format);
 
+    /// <summary>Whether matrices read sealed activations.</summary>
+    public bool IsInteger => format != WeightFormat.Exact;
+
     /// <summary>The named matrices below each other, each padded with zero rows to whole panels.</summary>
-    public WeightMatrix Matrix(params ReadOnlySpan<string> names)
+    public WeightMatrix Matrix(params ReadOnlySpan<string> names) => Matrix(format, names);
+
+    /// <summary>The matrix whose products are the scores of words.</summary>
+    public WeightMatrix Head(string name) => Matrix(format == WeightFormat.Int4 ? WeightFormat.Int8 : format, name);
+
+    private WeightMatrix Matrix(WeightFormat format, params ReadOnlySpan<string> names)
     {
         var parts = new (float[] Values, int Rows, int From)[names.Length];
         int total = 0, columns = 0;
@@ -27,7 +35,7 @@ internal sealed class CpuWeights : IDisposable
             total += WeightMatrix.Padded(parts[i].Rows, WeightMatrix.PanelRows);
             (columns, halves) = ((int)weight.Shape[1], halves && IsHalf(weight));
         }
-        return Keep(Pack(total, columns, halves, Read));
+        return Keep(Pack(format, total, columns, halves, Read));
 
         // Panels do not cross parts.
         void Read(int first, int count, Span<float> target)
@@ -70,10 +78,11 @@ internal sealed class CpuWeights : IDisposable
 
     private static bool IsHalf(StoredWeight weight) => weight.Entry.Dtype == "BF16";
 
-    private WeightMatrix Pack(int rows, int columns, bool halves, RowReader read) => format switch
+    private static WeightMatrix Pack(WeightFormat format, int rows, int columns, bool halves, RowReader read) => format switch
     {
-        WeightFormat.Exact when halves => new FloatMatrix<BFloat16Pair>(rows, columns, read),
-        WeightFormat.Exact => new FloatMatrix<Float32Pair>(rows, columns, read),
-        _ => throw new InvalidOperationException($"No kernels for weights of format {format}."),
+        WeightFormat.Int8 => new IntegerMatrix<Int8Codes>(rows, columns, read),
+        WeightFormat.Int4 => new IntegerMatrix<Int4Codes>(rows, columns, read),
+        _ when halves => new FloatMatrix<BFloat16Pair>(rows, columns, read),
+        _ => new FloatMatrix<Float32Pair>(rows, columns, read),
     };
 }

@@ -29,6 +29,10 @@ internal static class VectorMath
         return sum * power;
     }
 
+    /// <summary>The nearest whole numbers, ties to even, of numbers below 2²² in magnitude.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> RoundToInt(Vector256<float> x) => Vector256.ConvertToInt32(x + Vector256.Create(RoundingConstant) - Vector256.Create(RoundingConstant));
+
     /// <summary>x · Φ(x) by tanh (Hendrycks and Gimpel, arXiv 1606.08415): ½(1 + tanh u) = 1 / (1 + e^−2u).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> GeluTanh(Vector256<float> x)

@@ -29,6 +29,9 @@ public abstract class WeightMatrix : IDisposable
     /// <summary>Bytes a product reads.</summary>
     public abstract long Bytes { get; }
 
+    /// <summary>Whether it reads sealed activations (<see cref="VectorBatch.Seal"/>) rather than their values.</summary>
+    public virtual bool IsInteger => false;
+
     /// <summary>The next multiple of <paramref name="step"/>.</summary>
     public static int Padded(int size, int step) => (size + step - 1) / step * step;
 

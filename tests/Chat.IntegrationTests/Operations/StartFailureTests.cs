@@ -19,6 +19,8 @@ public sealed class StartFailureTests : IDisposable
     [InlineData("Safety__HoldLimit", "0", "Safety: holdLimit")]
     [InlineData("Bots__0__model", "m9", "Bot 'first': No model 'm9'. Known: m1, m2.")]
     [InlineData("Models__Device", "gpu", "Models:Device 'gpu' is not to be had here: cpu, or cuda")]
+    [InlineData("Models__Weights", "int5", "Failed to convert configuration value 'int5' at 'Models:Weights'")]
+    [InlineData("Models__Threads", "0", "must be at least 1, not 32, 1024, 8 and 0.")]
     [InlineData("Models__Runner", "gpu", "Failed to convert configuration value 'gpu' at 'Models:Runner'")]
     [InlineData("ConnectionStrings__Redis", "localhost:1,connectTimeout=300,syncTimeout=300,asyncTimeout=300,password=secret", "The conversation store does not answer at localhost:1 (ConnectionStrings:Redis).")]
     public async Task A_setting_that_cannot_hold_ends_the_start_with_a_sentence(string variable, string value, string sentence)

@@ -68,6 +68,26 @@ public sealed class CpuRunnerTests : RunnerTests
         }
     }
 
+    [Theory]
+    [InlineData(WeightFormat.Int8, 0.05), InlineData(WeightFormat.Int4, 0.3)]
+    public void Integer_weights_score_nearly_as_exact_ones_do_and_the_same_in_any_batch(WeightFormat format, double most)
+    {
+        var folder = ModelFolder.Open(Path.Combine(AppContext.BaseDirectory, "Shipped/chat-student"));
+        using var checkpoint = Checkpoint.OpenFolder(folder.Path);
+        using var exact = new CpuRunner(folder.Config, checkpoint, 3);
+        using var coded = new CpuRunner(folder.Config, checkpoint, 3, format);
+        var random = new Random(1);
+        PrefillItem[] items = [.. Enumerable.Range(0, 3).Select(row => new PrefillItem(row, Ids(10 + row), Ids(8 * row)))];
+        int[] Ids(int count) => [.. Enumerable.Range(0, count).Select(_ => random.Next(6, folder.Config.VocabularySize))];
+
+        var expected = exact.Prefill(items).ToArray();
+        var scores = coded.Prefill(items).ToArray();
+
+        var distance = Math.Sqrt(expected.Zip(scores, (a, b) => (double)(a - b) * (a - b)).Sum() / expected.Sum(a => (double)a * a));
+        Assert.InRange(distance, 1e-5, most);
+        Assert.Equal(scores.AsSpan(^coded.VocabularySize..), coded.Prefill([items[2]]));
+    }
+
     [Fact]
     public void Prefill_in_pieces_is_prefill_at_once()
     {

@@ -1,0 +1,38 @@
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace Chat.Models.Kernels;
+
+/// <summary>Instructions that the integer kernels are written for. All give the same bits; they differ in speed and in the machines that have them.</summary>
+public enum InstructionPath
+{
+    /// <summary>Whatever vectors the runtime has: ARM, old x86, or none.</summary>
+    Portable,
+
+    /// <summary>x86 of 2013 and later.</summary>
+    Avx2,
+
+    /// <summary>Sixteen rows a register. .NET 10 does not reach AVX-512's own VNNI, so this is 16-bit products.</summary>
+    Avx512,
+
+    /// <summary>Four products and their sum in one instruction (AVX-VNNI: Alder Lake, Sapphire Rapids, Zen 5 and later).</summary>
+    AvxVnni,
+}
+
+/// <summary>Which paths this machine has.</summary>
+public static class InstructionPaths
+{
+    /// <summary>From the slowest to the fastest with int8 weights.</summary>
+    public static IReadOnlyList<InstructionPath> Supported { get; } =
+        [.. Enum.GetValues<InstructionPath>().Where(IsSupported)];
+
+    public static InstructionPath Best => Supported[^1];
+
+    public static bool IsSupported(InstructionPath path) => path switch
+    {
+        InstructionPath.AvxVnni => AvxVnni.IsSupported,
+        InstructionPath.Avx512 => Avx512BW.IsSupported && Vector512.IsHardwareAccelerated,
+        InstructionPath.Avx2 => Avx2.IsSupported,
+        _ => true,
+    };
+}
