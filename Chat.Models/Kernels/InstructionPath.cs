@@ -26,7 +26,9 @@ public static class InstructionPaths
     public static IReadOnlyList<InstructionPath> Supported { get; } =
         [.. Enum.GetValues<InstructionPath>().Where(IsSupported)];
 
-    public static InstructionPath Best => Supported[^1];
+    /// <summary>The fastest for int8 weights, and for int4 ones: these must be unpacked first, which whole registers of 512 bits make up for (BENCHMARKS.md).</summary>
+    public static InstructionPath Int8 => Supported[^1];
+    public static InstructionPath Int4 => IsSupported(InstructionPath.Avx512) ? InstructionPath.Avx512 : Supported[^1];
 
     public static bool IsSupported(InstructionPath path) => path switch
     {

@@ -19,7 +19,7 @@ public sealed unsafe class IntegerMatrix<TCodes> : WeightMatrix where TCodes : s
     /// <param name="path">By default the machine's best.</param>
     public IntegerMatrix(int rows, int columns, RowReader read, InstructionPath? path = null) : base(rows, columns)
     {
-        this.path = path ?? InstructionPaths.Best;
+        this.path = path ?? TCodes.BestPath;
         groups = PaddedColumns / Group;
         codes = new((long)Panels * groups * TCodes.GroupBytes);
         scales = new((long)Panels * groups * PanelRows * sizeof(ushort));

@@ -14,6 +14,8 @@ public unsafe interface IWeightCodes
     /// <summary>The code of weight 0, as a power of two.</summary>
     static abstract int ZeroBits { get; }
 
+    static abstract InstructionPath BestPath { get; }
+
     /// <summary>A scale for numbers of a row's group, such that their codes come nearest to them.</summary>
     static abstract float Scale(ReadOnlySpan<float> group);
 
@@ -30,6 +32,7 @@ public readonly unsafe struct Int8Codes : IWeightCodes
 {
     public static int GroupBytes => 512;
     public static int ZeroBits => 7;
+    public static InstructionPath BestPath => InstructionPaths.Int8;
 
     public static float Scale(ReadOnlySpan<float> group) => System.Numerics.Tensors.TensorPrimitives.MaxMagnitude(group) is var greatest ? MathF.Abs(greatest) / 127 : 0;
 
@@ -47,25 +50,33 @@ public readonly unsafe struct Int4Codes : IWeightCodes
 {
     public static int GroupBytes => 256;
     public static int ZeroBits => 3;
+    public static InstructionPath BestPath => InstructionPaths.Int4;
 
     /// <summary>Tries scales around the one that gives the number of greatest magnitude the code −8, and takes the one of least squared error.</summary>
     public static float Scale(ReadOnlySpan<float> group)
     {
         var greatest = System.Numerics.Tensors.TensorPrimitives.MaxMagnitude(group);
         if (greatest == 0) return 0;
-        var (best, least) = (0f, double.PositiveInfinity);
+        var (best, least) = (0f, float.PositiveInfinity);
         for (var divisor = -9.2f; divisor <= -6.4f; divisor += 0.2f)
         {
             var scale = BFloat16.Round(greatest / divisor);
-            var error = 0.0;
-            foreach (var value in group)
-            {
-                var missed = value - scale * Math.Clamp(MathF.Round(value / scale), -8, 7);
-                error += (double)missed * missed;
-            }
-            if (error < least) (best, least) = (scale, error);
+            if (Error(group, scale) is var error && error < least) (best, least) = (scale, error);
         }
         return best;
+    }
+
+    private static float Error(ReadOnlySpan<float> group, float scale)
+    {
+        Vector256<float> sum = Vector256<float>.Zero, inverse = Vector256.Create(1 / scale);
+        for (var i = 0; i < group.Length; i += 8)
+        {
+            var values = Vector256.Create(group[i..]);
+            var codes = Vector256.Min(Vector256.Max(Vector256.ConvertToSingle(VectorMath.RoundToInt(values * inverse)), Vector256.Create(-8f)), Vector256.Create(7f));
+            var missed = values - codes * scale;
+            sum += missed * missed;
+        }
+        return Vector256.Sum(sum);
     }
 
     public static void Store(byte* group, int row, int column, int code)

@@ -32,7 +32,7 @@ internal static class DecodeSpeed
         var folder = ModelFolder.Open(path);
         using var team = new Team(threads);
         if (names.Any(name => name.StartsWith("torch", StringComparison.Ordinal))) TorchSharp.torch.set_num_threads(threads);
-        Console.WriteLine($"{folder.Description.Id}: {folder.Description.Parameters / 1e6:0.0} M parameters, {threads} threads on {Environment.ProcessorCount} processors, kernels {InstructionPaths.Best}, {rounds} rounds");
+        Console.WriteLine($"{folder.Description.Id}: {folder.Description.Parameters / 1e6:0.0} M parameters, {threads} threads on {Environment.ProcessorCount} processors, kernels {InstructionPaths.Int8} and {InstructionPaths.Int4}, {rounds} rounds");
         var context = ContextPacker.Pack([[.. folder.Tokenizer.Encode("What brings you here, stranger? 你从哪里来？")]], folder.Tokenizer.Special, folder.Config.MaxContext);
 
         foreach (var batch in batches)

@@ -119,6 +119,34 @@ public sealed class CpuRunnerTests : RunnerTests
         Assert.Equal(free, runner.FreePages);
     }
 
+    [Theory]
+    [InlineData(WeightFormat.Exact, 1), InlineData(WeightFormat.Int8, 1), InlineData(WeightFormat.Int4, 1), InlineData(WeightFormat.Int8, 2)]
+    public void A_thousand_decode_steps_allocate_nothing(WeightFormat format, int threads)
+    {
+        using var model = TinyModel.Build(TinyModel.Config with { VocabularySize = 48, MaxReply = 40 });
+        using var team = new Team(threads);
+        using var runner = Packed(model, 4, format, team);
+        int[] rows = [0, 1, 2], tokens = [7, 8, 9];
+        (int, int)[] forks = [(0, 3), (1, 0), (0, 1)];
+        PrefillItem[] items = [.. rows.Select(row => new PrefillItem(row, TinyModel.Ids(9 + row, row), default))];
+        void Reply()
+        {
+            runner.Prefill(items);
+            for (var step = 0; step < 35; step++)
+            {
+                runner.Decode(rows, tokens);
+                runner.Fork(forks);
+            }
+            for (var row = 0; row < 4; row++) runner.Free(row);
+        }
+        Reply();
+
+        var before = GC.GetAllocatedBytesForCurrentThread();
+        for (var reply = 0; reply < 30; reply++) Reply();
+
+        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+    }
+
     /// <summary>Greedy replies of a fixed length, and all scores on the way.</summary>
     private static (int[][] Replies, float[] Scores) Greedy(IRunner runner, int[][] contexts, int length)
     {
@@ -134,11 +162,11 @@ public sealed class CpuRunnerTests : RunnerTests
         return (replies, [.. all]);
     }
 
-    private static CpuRunner Packed(EncoderDecoder model, int rows)
+    private static CpuRunner Packed(EncoderDecoder model, int rows, WeightFormat format = WeightFormat.Exact, Team? team = null)
     {
         using var folder = new TemporaryFolder();
         EvaWeights.Save(model, folder.At(Checkpoint.SingleFile));
         using var checkpoint = Checkpoint.OpenFolder(folder.Path);
-        return new(model.Config, checkpoint, rows);
+        return new(model.Config, checkpoint, rows, format, team);
     }
 }
