@@ -1,3 +1,5 @@
+using System.Diagnostics;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using Chat.Domain.Plugins;
 using Chat.Training.Data;
@@ -29,6 +31,50 @@ public sealed class ResumeTests : IDisposable
         Follow("killed", null);
 
         Assert.Equal(whole, Lines("killed"));
+    }
+
+    [Fact]
+    public void A_process_killed_at_random_moments_goes_on_bit_for_bit()
+    {
+        TrainingRecipe Long(string name) => Recipe(name) with { Validation = [], Stages = [Stage("first") with { Steps = 45, Accumulate = 2 }, Stage("second") with { Steps = 30, Method = "sample-mean" }] };
+        new TrainingRun(Long("whole"), "hash", root, Corpora, Plugins, TimeProvider.System).Follow(null, null, default);
+        var recipe = Path.Combine(root, "killed.json");
+        File.WriteAllText(recipe, JsonSerializer.Serialize(Long("killed"), RecipeFile.Json));
+        var random = new Random(Environment.ProcessId);
+        var kills = new List<long>();
+
+        foreach (var least in new[] { random.Next(1, 40), random.Next(40, 70) })
+        {
+            using var process = Train(recipe);
+            var deadline = Stopwatch.StartNew();
+            while (!process.WaitForExit(1) && Reached("killed") < least) Assert.True(deadline.Elapsed < TimeSpan.FromMinutes(2), $"Step {least} was not reached.");
+            process.Kill();                                                                // kill -9
+            process.WaitForExit();
+            kills.Add(Reached("killed"));
+        }
+        using (var process = Train(recipe))
+        {
+            process.WaitForExit();
+            Assert.Equal(0, process.ExitCode);
+        }
+
+        Assert.True(kills[0] < 75, $"The process was never killed in the middle, but at {string.Join(", ", kills)}.");
+        Assert.True(Lines("whole").SequenceEqual(Lines("killed")), $"Another journal after kills at steps {string.Join(", ", kills)}.");
+    }
+
+    private Process Train(string recipe)
+    {
+        var process = Process.Start(new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "Chat.Training.dll"), "train", recipe, "--data", root, "--runs", root, "--threads", "1"]) { RedirectStandardOutput = true })!;
+        process.OutputDataReceived += (_, _) => { };
+        process.BeginOutputReadLine();
+        return process;
+    }
+
+    /// <summary>The last step that a run's journal tells of.</summary>
+    private long Reached(string name)
+    {
+        var path = Path.Combine(root, name, "journal.jsonl");
+        return !File.Exists(path) ? 0 : File.ReadAllLines(path).Where(line => line.EndsWith('}')).Select(line => (long)JsonNode.Parse(line)!["step"]!).DefaultIfEmpty(0).Max();
     }
 
     [Fact]
