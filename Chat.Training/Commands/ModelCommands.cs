@@ -59,8 +59,8 @@ public sealed class ModelCommands(TimeProvider time, IAnsiConsole console)
         var folder = ModelFolder.Open(path);
         var heldOut = new Regex((string?)folder.Card["heldOut"] ?? throw new InvalidDataException($"{path}: the card has no 'heldOut', so what was held out is not known."), RegexOptions.CultureInvariant);
         var encoder = new BytePairEncoder(TokenizerFile.Read(await File.ReadAllTextAsync(Path.Combine(path, "tokenizer.json"), cancel)));
-        string[] validation = ["wesnoth-en", "wesnoth-zh"];
-        var documents = validation.ToDictionary(name => name, name => corpora.Read(name).Where(d => heldOut.IsMatch(d.Scene)).ToArray());
+        var validation = folder.Card["validation"]?.AsArray() ?? throw new InvalidDataException($"{path}: the card has no 'validation', so no corpus is known to score it on.");
+        var documents = validation.Select(name => (string)name!).ToDictionary(name => name, name => corpora.Read(name).Where(d => heldOut.IsMatch(d.Scene)).ToArray());
         var set = new HeldOutSet(documents.Select(d => (d.Key, TokenizedCorpus.Encode(d.Value, encoder))), new SampleLimits(folder.Config.MaxContext, folder.Config.MaxReply), BatchTokens, HeldOutSamples);
         var references = documents.SelectMany(d => Evaluator.References(d.Key, d.Value, ReferencesPerCorpus)).ToArray();
 

@@ -17,7 +17,7 @@ public sealed record Scores(
     /// <summary>Replies in the language of their prompt.</summary>
     public double LanguageAgreement => Replies.Count == 0 ? 0 : (double)Replies.Count(r => TextMetrics.IsIn(r.Text, r.Prompt.Language)) / Replies.Count;
 
-    /// <summary>Couplets answered by a line of the same length.</summary>
+    /// <summary>Prompts of the kind couplet answered by a line of the same length.</summary>
     public double CoupletForm => Replies.Where(r => r.Prompt.Kind == "couplet").Select(r => TextMetrics.MatchesCouplet(r.Prompt.Text, r.Text) ? 1.0 : 0.0).DefaultIfEmpty(0).Average();
 
     public JsonObject ToJson()

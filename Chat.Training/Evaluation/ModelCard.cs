@@ -41,6 +41,7 @@ public static class ModelCard
             ["data"] = new JsonArray([.. trained.SelectMany(run => run.Recipe.Stages).SelectMany(stage => stage.Mixture).Select(m => m.Corpus).Distinct().Order(StringComparer.Ordinal)
                 .Select(name => (JsonNode)new JsonObject { ["corpus"] = name, ["licence"] = corpora.Licence(name), ["sha256"] = RecipeFile.Hash(corpora.Find(name)) })]),
             ["heldOut"] = recipe.HeldOut,
+            ["validation"] = new JsonArray([.. recipe.Validation.Select(name => (JsonNode)name)]),
             ["defaultDecoding"] = card.DefaultDecoding.DeepClone(),
         };
 
