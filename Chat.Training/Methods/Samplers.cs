@@ -66,6 +66,21 @@ public sealed class DialogueSampler : ISampler
 }
 
 /// <summary>
+/// As <see cref="DialogueSampler"/>, but only what the second speaker says is learnt: of small talk the lines of the bot, not those of its user. A
+/// model that learns both answers «Good night!» as a user would, with thanks.
+/// </summary>
+[Plugin("answer", Summary = "Dialogue of which only the second speaker's turns are learnt")]
+public sealed class AnswerSampler : ISampler
+{
+    private readonly DialogueSampler dialogue = new();
+
+    public IReadOnlyList<SamplePlace> Places(TokenizedCorpus corpus, SampleLimits limits) =>
+        [.. dialogue.Places(corpus, limits).Where(place => (place.Position - corpus.Turns(place.Document).First) % 2 == 1)];
+
+    public Sample Make(TokenizedCorpus corpus, SamplePlace place, SampleLimits limits, RandomStream random) => dialogue.Make(corpus, place, limits, random);
+}
+
+/// <summary>
 /// Running text: the encoder reads up to a random cut, the decoder goes on. The decoder thus learns to write whole running text, which is
 /// what replies need; span corruption (T5) would teach it fragments. The separator follows where the text really ends; the context has none, which
 /// tells the model that it is to go on and not to answer.

@@ -1,3 +1,4 @@
+using System.Text;
 using Chat.Training.Data;
 using Chat.Training.Methods;
 using Chat.Training.Tokenization;
@@ -83,6 +84,16 @@ public class StreamTests
                 Assert.InRange(sample.Labels.Length, 2, limits.MaxReply);
             }
         }
+    }
+
+    [Fact]
+    public void An_answer_is_what_the_second_speaker_says()
+    {
+        var sampler = new AnswerSampler();
+        var answers = sampler.Places(Dialogue, Limits).Select(p => Encoding.UTF8.GetString([.. sampler.Make(Dialogue, p, Limits, default).Labels[..^1].Select(id => (byte)(id - TokenizerFile.Specials.Count))])).ToArray();
+
+        Assert.Equal(80, answers.Length);
+        Assert.All(answers, a => Assert.True(a.StartsWith("It is me", StringComparison.Ordinal) || a.StartsWith("Thank you", StringComparison.Ordinal), a));
     }
 
     [Fact]
