@@ -31,6 +31,7 @@ var root = new RootCommand("""
     host.Services.GetRequiredService<DataCommands>().Create(),
     host.Services.GetRequiredService<TrainCommand>().Create(),
     host.Services.GetRequiredService<ModelCommands>().Export(),
+    host.Services.GetRequiredService<ModelCommands>().Gguf(),
     host.Services.GetRequiredService<ModelCommands>().Evaluate(),
 };
 try

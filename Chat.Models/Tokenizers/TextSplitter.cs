@@ -17,7 +17,10 @@ public sealed class TextSplitter
     private readonly Regex pattern;
 
     /// <exception cref="ArgumentException">No expression.</exception>
-    public TextSplitter(string pattern) => this.pattern = new Regex(pattern, RegexOptions.CultureInvariant | RegexOptions.Compiled, Limit);
+    public TextSplitter(string pattern) => (Pattern, this.pattern) = (pattern, new Regex(pattern, RegexOptions.CultureInvariant | RegexOptions.Compiled, Limit));
+
+    /// <summary>The expression as the file writes it.</summary>
+    public string Pattern { get; }
 
     /// <exception cref="RegexMatchTimeoutException">The pattern takes too long on this text.</exception>
     public IEnumerable<string> Split(string text)

@@ -5,6 +5,7 @@ using Chat.Domain.Plugins;
 using Chat.Models.Checkpoints;
 using Chat.Models.Decoding;
 using Chat.Models.Engine;
+using Chat.Models.Gguf;
 using Chat.Training.Data;
 using Chat.Training.Evaluation;
 using Chat.Training.Methods;
@@ -15,7 +16,7 @@ using TorchSharp;
 
 namespace Chat.Training.Commands;
 
-/// <summary><c>export</c> and <c>evaluate</c>: from a run to a model folder with a card, and what the model scores.</summary>
+/// <summary><c>export</c>, <c>gguf</c> and <c>evaluate</c>: from a run to a model folder with a card, a folder for others' tools, and what the model scores.</summary>
 public sealed class ModelCommands(TimeProvider time, IAnsiConsole console)
 {
     private const int ReferencesPerCorpus = 100, HeldOutSamples = 1000, BatchTokens = 4096;
@@ -36,6 +37,22 @@ public sealed class ModelCommands(TimeProvider time, IAnsiConsole console)
                 RecipeFile.Read<TrainingRecipe>(path).Checked(), folder,
                 name => RecipeFile.Read<TrainingRecipe>(Path.Combine(Path.GetDirectoryName(path)!, name + ".json")).Checked(), Commit());
             console.MarkupLineInterpolated($"{folder}: {ModelFolder.Hash(folder)}");
+            return 0;
+        });
+        return command;
+    }
+
+    public Command Gguf()
+    {
+        var folder = new Argument<DirectoryInfo>("folder") { Description = "Folder of a decoder-only model (GPT-2, Llama, Mistral, Qwen2, Qwen3)" };
+        var to = new Option<FileInfo>("--to") { Description = "File to make", Required = true };
+        var type = new Option<GgufType>("--type") { Description = "Type of the matrices", DefaultValueFactory = _ => GgufType.Q8_0 };
+        var command = new Command("gguf", "Writes a decoder-only model as a GGUF file, for llama.cpp and what is built on it.") { folder, to, type };
+        command.SetAction(parse =>
+        {
+            var path = parse.GetValue(to)!.FullName;
+            GgufExport.Write(parse.GetValue(folder)!.FullName, path, parse.GetValue(type));
+            console.MarkupLineInterpolated($"{path}: {new FileInfo(path).Length} bytes");
             return 0;
         });
         return command;

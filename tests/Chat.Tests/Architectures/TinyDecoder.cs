@@ -29,9 +29,11 @@ internal static class TinyDecoder
 
     public static TheoryData<string> Names => [.. Families.Keys];
 
-    public static Decoder Build(string name)
+    public static Decoder Build(string name) => Build(Families[name]);
+
+    public static Decoder Build(DecoderConfig config)
     {
-        var model = new Decoder(Families[name], seed: 11);
+        var model = new Decoder(config, seed: 11);
         model.eval();
         using var gradients = no_grad();
         using var generator = new Generator(12, CPU);
