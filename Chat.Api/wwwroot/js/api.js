@@ -1,14 +1,19 @@
 // The HTTP routes the page uses.
 import { fromHttp } from './errors.js';
+import { identity } from './identity.js';
 
 /** @typedef {{conversationId: string, title: string, createdAt: string, updatedAt?: string}} ConversationInfo */
 
-/** @param {string} path @param {RequestInit} [init] */
-async function request(path, init) {
-  const response = await fetch(path, init);
+/** @param {string} path @param {RequestInit} [init] @returns {Promise<Response>} */
+async function fetchChecked(path, init = {}) {
+  const response = await fetch(path, { ...init, headers: { ...init.headers, ...identity.headers } });
+  if (response.status === 401) identity.dispatchEvent(new Event('refused'));
   if (!response.ok) throw await fromHttp(response);
-  return response.status === 204 ? null : response.json();
+  return response;
 }
+
+/** @param {string} path @param {RequestInit} [init] */
+const request = async (path, init) => (await fetchChecked(path, init)).json();
 
 /** @param {string} id */
 const conversation = (id) => `api/conversations/${encodeURIComponent(id)}`;
@@ -24,7 +29,7 @@ export function listConversations(query, cursor, signal) {
   return request(`api/conversations?${values}`, { signal });
 }
 
-/** @param {string} id @returns {Promise<ConversationInfo & {ratings: Record<string, 'up' | 'down'>}>} */
+/** @param {string} id @returns {Promise<ConversationInfo & {bot: string, ratings: Record<string, 'up' | 'down'>}>} */
 export const readConversation = (id) => request(conversation(id));
 
 /** @param {string} id @param {string} title */
@@ -32,13 +37,13 @@ export const renameConversation = (id, title) =>
   request(conversation(id), { method: 'PATCH', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ title }) });
 
 /** @param {string} id */
-export const deleteConversation = (id) => request(conversation(id), { method: 'DELETE' });
+export const deleteConversation = (id) => fetchChecked(conversation(id), { method: 'DELETE' });
 
-/** @param {string} id */
-export const exportAddress = (id) => `${conversation(id)}/export`;
+/** As a file. @param {string} id @returns {Promise<Blob>} */
+export const exportConversation = async (id) => (await fetchChecked(`${conversation(id)}/export`)).blob();
 
-/** @returns {Promise<{data: {id: string}[]}>} */
-export const listModels = () => request('v1/models');
+/** The first is the default. @returns {Promise<{id: string, parameters: number, createdAt: string}[]>} */
+export const listModels = () => request('api/models');
 
 /** @returns {Promise<{kind: string, name: string, summary: string}[]>} every plugin that is loaded */
 export const listPlugins = () => request('api/plugins');

@@ -3,7 +3,6 @@ import { byId, fit, memory } from './dom.js';
 import { t } from './language.js';
 
 const longest = 20_000;
-const mostDrafts = 50;
 
 export class Composer {
   #form = byId('composer');
@@ -41,13 +40,13 @@ export class Composer {
   /** Brings the draft of a conversation into the box. @param {string | null} id */
   open(id) {
     this.#key = id ?? '';
-    this.#box.value = drafts()[this.#key] ?? '';
+    this.#box.value = memory.table('draft')[this.#key] ?? '';
     this.#changed();
   }
 
   /** A message is safe at the server, so it is no draft any more. @param {string} id of its conversation, which may have just begun @param {string} text @param {boolean} isOnShow */
   settle(id, text, isOnShow) {
-    for (const key of ['', id]) if (drafts()[key] === text) this.#keep('', key);
+    for (const key of ['', id]) if (memory.table('draft')[key] === text) this.forget(key);
     if (this.#key !== '' || !isOnShow) return;
     this.#keep('');
     this.#key = id;
@@ -64,6 +63,11 @@ export class Composer {
 
   focus() {
     this.#box.focus();
+  }
+
+  /** @param {string} id of a conversation that is gone, or whose draft was sent */
+  forget(id) {
+    memory.setRow('draft', id, null);
   }
 
   #submit() {
@@ -86,20 +90,8 @@ export class Composer {
     this.#form.classList.toggle('too-long', length > longest);
   }
 
-  /** @param {string} text @param {string} [key] */
-  #keep(text, key = this.#key) {
-    const { [key]: _, ...others } = drafts();
-    const entries = Object.entries(others).slice(-mostDrafts);
-    if (text !== '') entries.push([key, text]);
-    memory.set('draft', entries.length > 0 ? JSON.stringify(Object.fromEntries(entries)) : null);
-  }
-}
-
-/** @returns {Record<string, string>} by conversation */
-function drafts() {
-  try {
-    return JSON.parse(memory.get('draft') ?? '{}');
-  } catch {
-    return {};
+  /** @param {string} text */
+  #keep(text) {
+    memory.setRow('draft', this.#key, text || null);
   }
 }

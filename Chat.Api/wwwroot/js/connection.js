@@ -1,5 +1,6 @@
 // One WebSocket to the hub that is kept up for as long as the page is open.
 import { fromHub } from './errors.js';
+import { identity } from './identity.js';
 
 /** The connection went away before an answer came; the call may be made again once ready() says so. */
 export class ConnectionLost extends Error {}
@@ -11,12 +12,14 @@ const longestWait = 15_000;
  * No negotiation and no stateful reconnect: a reply is resumed by Attach, from whichever server answers.
  */
 export class Connection extends EventTarget {
-  /** @type {'connecting' | 'online' | 'offline'} */
+  /** @type {'connecting' | 'online' | 'offline' | 'paused'} */
   state = 'connecting';
   /** When the next attempt starts, in the time of performance.now(). */
   nextAttempt = 0;
   #attempts = 0;
   #timer = 0;
+  /** @type {Promise<void> | undefined} */
+  #stopped;
   /** @type {Set<() => void>} */
   #waiting = new Set();
   #hub;
@@ -26,15 +29,16 @@ export class Connection extends EventTarget {
     super();
     // @ts-ignore the global that lib/signalr.min.js leaves
     const { HubConnectionBuilder, HttpTransportType, LogLevel } = signalR;
-    this.#hub = new HubConnectionBuilder().withUrl(url, { skipNegotiation: true, transport: HttpTransportType.WebSockets }).configureLogging(LogLevel.None).build();
+    this.#hub = new HubConnectionBuilder().withUrl(url, { skipNegotiation: true, transport: HttpTransportType.WebSockets, accessTokenFactory: () => identity.token ?? '' }).configureLogging(LogLevel.None).build();
     this.#hub.onclose(() => this.#failed());
     addEventListener('online', () => this.retryNow());
   }
 
-  /** Begins to connect, and goes on until it succeeds. */
+  /** Begins to connect, and goes on until it succeeds or {@link Connection.pause} is called. */
   async start() {
     this.#set('connecting');
     try {
+      await this.#stopped;
       await this.#hub.start();
     } catch {
       this.#failed();
@@ -44,6 +48,13 @@ export class Connection extends EventTarget {
     this.#set('online');
     for (const resolve of this.#waiting) resolve();
     this.#waiting.clear();
+  }
+
+  /** Gives up until the next {@link Connection.start}: the server would refuse. */
+  pause() {
+    clearTimeout(this.#timer);
+    this.#set('paused');
+    this.#stopped = this.#hub.stop();
   }
 
   retryNow() {
@@ -92,6 +103,7 @@ export class Connection extends EventTarget {
   }
 
   #failed() {
+    if (this.state === 'paused') return;
     const wait = Math.min(longestWait, 500 * 2 ** this.#attempts++) * (0.75 + Math.random() / 2); // spread, or all pages come back in the same instant
     this.nextAttempt = performance.now() + wait;
     this.#timer = setTimeout(() => this.start(), wait);

@@ -22,12 +22,22 @@ export class Conversation {
   /** Earlier turns exist that were not loaded. */
   hasEarlier = false;
   title = '';
-  /** Whom it is begun with; the server knows it afterwards. @type {string | null} */
+  /** Whom it is held with, once that is known. @type {string | null} */
   bot = null;
 
-  /** @param {string | null} id null until the server has given one */
-  constructor(id) {
+  /** @param {string | null} id null until the server has given one @param {Record<string, string>} [choices] of an earlier visit */
+  constructor(id, choices = {}) {
     this.id = id;
+    for (const [parent, turn] of Object.entries(choices)) this.#chosen.set(parent || null, turn);
+  }
+
+  /** The versions chosen against the newest, by the turn they follow ('' = the beginning). @returns {Record<string, string>} */
+  get choices() {
+    const older = [...this.#chosen].filter(([, id]) => {
+      const turn = this.#turns.get(id);
+      return turn && this.versions(turn).at(-1) !== turn;
+    });
+    return Object.fromEntries(older.map(([parent, id]) => [parent ?? '', id]));
   }
 
   /** Takes the newest page of the history, oldest first, over what is known. A turn keeps its object. @param {Turn[]} turns */

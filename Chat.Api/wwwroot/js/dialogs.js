@@ -38,7 +38,7 @@ export function openMenu(button, items) {
   const menu = byId('actions');
   const entries = items.map((item) => element('button', {
     type: 'button', role: 'menuitem', class: item.danger ? 'danger-text' : null,
-    onclick: () => { menu.hidePopover(); item.run(); },
+    onclick: () => { menu.hidePopover(); button.focus(); item.run(); }, // a dialog gives the focus back to the button
   }, icon(item.icon), item.label));
   menu.setAttribute('aria-label', button.getAttribute('aria-label'));
   menu.firstElementChild.replaceChildren(...entries);

@@ -3,6 +3,8 @@
 /** @param {string} id @returns {any} the element, which index.html is sure to have */
 export const byId = (id) => document.getElementById(id);
 
+const mostRows = 50;
+
 /** @typedef {Node | string | null | undefined | false} Child */
 
 /**
@@ -54,16 +56,33 @@ export function announce(text) {
   byId('status').textContent = text;
 }
 
-/** localStorage may be forbidden altogether; then a visit simply remembers nothing. */
+/** An id in words: chat-teacher becomes Chat teacher. @param {string} id */
+export function labelOf(id) {
+  const words = id.replace(/[-_]+/g, ' ');
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/** A browser's storage may be forbidden altogether; then a visit simply remembers nothing. */
 export const memory = {
-  /** @param {string} key */
-  get(key) {
-    try { return localStorage.getItem(`chat.${key}`); } catch { return null; }
+  /** @param {string} key @param {'localStorage' | 'sessionStorage'} [storage] */
+  get(key, storage = 'localStorage') {
+    try { return window[storage].getItem(`chat.${key}`); } catch { return null; }
   },
-  /** @param {string} key @param {string | null} value null forgets */
-  set(key, value) {
+  /** @param {string} key @param {string | null} value null forgets @param {'localStorage' | 'sessionStorage'} [storage] */
+  set(key, value, storage = 'localStorage') {
     try {
-      if (value === null) localStorage.removeItem(`chat.${key}`); else localStorage.setItem(`chat.${key}`, value);
+      if (value === null) window[storage].removeItem(`chat.${key}`); else window[storage].setItem(`chat.${key}`, value);
     } catch { /* private mode */ }
+  },
+  /** @param {string} key @returns {Record<string, any>} */
+  table(key) {
+    try { return JSON.parse(this.get(key) ?? '{}') ?? {}; } catch { return {}; }
+  },
+  /** Sets one row of a table, which forgets its oldest rows. @param {string} key @param {string} row @param {any} value null forgets */
+  setRow(key, row, value) {
+    const { [row]: _, ...others } = this.table(key);
+    const rows = Object.entries(others).slice(-mostRows);
+    if (value !== null) rows.push([row, value]);
+    this.set(key, rows.length > 0 ? JSON.stringify(Object.fromEntries(rows)) : null);
   },
 };

@@ -1,5 +1,5 @@
 // What a server says when it says no, and the words for it.
-import { t } from './language.js';
+import { seconds, t } from './language.js';
 
 /** An answer of the server; a lost connection is never one. */
 export class ChatError extends Error {
@@ -23,7 +23,7 @@ export class ChatError extends Error {
     switch (this.code) {
       case 'not_found': return t('notFound');
       case 'busy': return t('busy');
-      case 'limited': return t('limited', { n: this.seconds });
+      case 'limited': return t('limited', { time: seconds(this.seconds) });
       case 'too_large': return t('tooLarge');
       case 'unauthorized': return t('unauthorized');
       case 'invalid': case 'conflict': return t('invalid', { detail });

@@ -16,6 +16,9 @@ export function t(key, values = {}) {
   return typeof text === 'string' ? text.replace(/\{(\w+)\}/g, (hole, name) => String(values[name] ?? hole)) : text;
 }
 
+/** A time in words: 1 second, 12 seconds. @param {number} count */
+export const seconds = (count) => new Intl.NumberFormat(language, { style: 'unit', unit: 'second', unitDisplay: 'long' }).format(count);
+
 /** Runs whenever the words have changed, the first time included. @param {() => void} draw */
 export function inEachLanguage(draw) {
   changed.addEventListener('change', draw);

@@ -1,11 +1,12 @@
 // The page: wires the parts together and knows which conversation is on show. Its address is the part behind the #.
-import { deleteConversation, exportAddress, readConversation, renameConversation } from './api.js';
+import { deleteConversation, exportConversation, listBots, readConversation, renameConversation } from './api.js';
 import { Composer } from './composer.js';
 import { Connection, ConnectionLost } from './connection.js';
 import { Conversation } from './conversation.js';
 import { askTitle, confirmDelete, openMenu } from './dialogs.js';
 import { announce, byId, element, memory } from './dom.js';
 import { ChatError } from './errors.js';
+import { identity } from './identity.js';
 import { inEachLanguage, loadLanguage, switchLanguage, t } from './language.js';
 import { Notice } from './notice.js';
 import { Replies } from './replies.js';
@@ -27,24 +28,30 @@ const composer = new Composer({ send, stop, tooLong: () => notice.show(t('tooLar
 const thread = new Thread({
   regenerate: (turn) => { if (!current.running) void replies.regenerate(current, turn, settings.options); },
   edit: (turn, text) => { thread.toLatest(); void replies.edit(current, turn, text); },
-  choose: (turn) => { current.choose(turn); draw(); },
+  choose: (turn) => { current.choose(turn); keepBranch(current); draw(); },
   retry: (turn) => void replies.retry(current, turn),
+  editQuestion: (turn) => thread.edit(turn.replyTo),
   putBack: (turn) => { current.remove(turn); draw(); composer.put(turn.text); },
   rate: (turn, rating, comment) => void rate(turn, rating, comment),
-}, { begin: send, loadEarlier });
+}, { begin: send, loadEarlier, signIn });
 
 /** Everything opened since the page was loaded; a reply goes on while another conversation is on show. @type {Map<string, Conversation>} */
 const opened = new Map();
 let current = new Conversation(null);
 let loading = false;
+/** The server answers nobody without a token. */
+let signedOut = false;
 
 function draw() {
-  const title = current.title || (current.id ? '' : t('newChat'));
+  const title = signedOut ? 'Chat' : current.title || (current.id ? '' : t('newChat'));
   byId('title').textContent = title;
-  document.title = title ? `${title} · Chat` : 'Chat';
+  document.title = title && title !== 'Chat' ? `${title} · Chat` : 'Chat';
+  document.body.classList.toggle('signed-out', signedOut);
   byId('more').hidden = current.id === null;
+  byId('sign-out').hidden = signedOut || !identity.token;
+  settings.show(current.bot);
   composer.setRunning(Boolean(current.running));
-  thread.draw(current, { busy: Boolean(current.running), offline: connection.state === 'offline', loading, greeting: settings.greeting });
+  thread.draw(current, { busy: Boolean(current.running), offline: connection.state === 'offline', loading, greeting: settings.greeting, signedOut });
 }
 
 /** @param {string} text */
@@ -88,7 +95,7 @@ async function attempt(act) {
 
 /** @param {string | null} id null begins a new conversation */
 async function open(id) {
-  current = id === null ? new Conversation(null) : opened.get(id) ?? new Conversation(id);
+  current = id === null ? new Conversation(null) : opened.get(id) ?? new Conversation(id, memory.table('branches')[id]);
   if (id !== null) opened.set(id, current);
   notice.dismiss();
   composer.open(id);
@@ -107,6 +114,7 @@ async function refresh(conversation) {
     for (const turn of turns) turn.rating = info.ratings[turn.id] ?? null;
     conversation.load(turns);
     conversation.title = info.title;
+    conversation.bot = info.bot;
     if (turns.length < pageOfTurns) conversation.hasEarlier = false;
     else conversation.hasEarlier ||= conversation.oldest?.id === turns[0].id;
     const { running } = conversation;
@@ -116,6 +124,34 @@ async function refresh(conversation) {
   loading = false;
   if (!done && connection.state === 'online' && conversation.path.length === 0) location.hash = '';
   draw();
+}
+
+/** A reload shows the same branch again. @param {Conversation} conversation */
+function keepBranch(conversation) {
+  const { id, choices } = conversation;
+  if (id !== null) memory.setRow('branches', id, Object.keys(choices).length > 0 ? choices : null);
+}
+
+/** @param {string} token @returns {Promise<string>} why the server did not take it, or nothing */
+async function signIn(token) {
+  identity.token = token;
+  try {
+    await listBots();
+  } catch (error) {
+    identity.token = null;
+    return error instanceof ChatError && error.code !== 'unauthorized' ? error.sentence : t('tokenRefused');
+  }
+  signedOut = false;
+  await begin();
+  composer.focus();
+  return '';
+}
+
+function begin() {
+  void connection.start();
+  void sidebar.refresh();
+  void settings.load();
+  return open(location.hash.slice(1) || null);
 }
 
 async function loadEarlier() {
@@ -134,9 +170,16 @@ function showMenu(button, info) {
   const id = info.conversationId;
   openMenu(button, [
     { icon: 'edit', label: t('rename'), run: () => void rename(id, info.title) },
-    { icon: 'download', label: t('export'), run: () => element('a', { href: exportAddress(id), download: '' }).click() },
+    { icon: 'download', label: t('export'), run: () => void attempt(() => save(id)) },
     { icon: 'trash', label: t('delete'), run: () => void erase(id, info.title), danger: true },
   ]);
+}
+
+/** @param {string} id */
+async function save(id) {
+  const href = URL.createObjectURL(await exportConversation(id));
+  element('a', { href, download: `conversation-${id}.json` }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60_000);
 }
 
 /** @param {string} id @param {string} title */
@@ -154,8 +197,11 @@ async function erase(id, title) {
   if (!await confirmDelete(title) || !await attempt(() => deleteConversation(id))) return;
   opened.delete(id);
   sidebar.drop(id);
+  composer.forget(id);
+  memory.setRow('branches', id, null);
   announce(t('deleted'));
   if (current.id === id) location.hash = '';
+  if (!document.activeElement?.checkVisibility() || document.activeElement === document.body) composer.focus();
 }
 
 replies.addEventListener('text', (/** @type {any} */ { detail: { conversation, reply } }) => { if (conversation === current) thread.paint(reply); });
@@ -170,6 +216,7 @@ replies.addEventListener('acknowledged', (/** @type {any} */ { detail: { convers
   composer.settle(conversation.id, conversation.get(reply.replyTo)?.text ?? '', isOnShow);
   if (isOnShow) announce(t('replyStarted'));
   conversation.title ||= conversation.path[0].text.slice(0, 60);
+  keepBranch(conversation);
   const now = new Date().toISOString();
   sidebar.put({ createdAt: now, ...sidebar.find(conversation.id), conversationId: conversation.id, title: conversation.title, updatedAt: now });
   if (isOnShow) sidebar.select(conversation.id);
@@ -190,7 +237,16 @@ replies.addEventListener('refused-call', (/** @type {any} */ { detail: { convers
   }
 });
 
-connection.addEventListener('state', () => draw());
+connection.addEventListener('state', () => {
+  draw();
+  if (connection.state === 'offline') void listBots().catch(() => { /* a refusal is told by the identity */ });
+});
+identity.addEventListener('refused', () => {
+  connection.pause();
+  signedOut = true;
+  loading = false;
+  draw();
+});
 addEventListener('hashchange', () => void open(location.hash.slice(1) || null));
 addEventListener('visibilitychange', () => {
   if (document.visibilityState !== 'visible' || connection.state !== 'online') return;
@@ -218,6 +274,7 @@ byId('new').addEventListener('click', () => {
 });
 byId('more').addEventListener('click', () => { if (current.id) showMenu(byId('more'), { conversationId: current.id, title: current.title }); });
 byId('language').addEventListener('click', () => void switchLanguage());
+byId('sign-out').addEventListener('click', () => { identity.token = null; location.replace(location.pathname); });
 byId('theme').addEventListener('click', () => {
   const { dataset } = document.documentElement;
   const now = dataset.theme ?? (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');
@@ -234,7 +291,4 @@ inEachLanguage(() => {
 const theme = memory.get('theme');
 if (theme) document.documentElement.dataset.theme = theme;
 await loadLanguage();
-void connection.start();
-void sidebar.refresh();
-void settings.load();
-await open(location.hash.slice(1) || null);
+await begin();

@@ -1,6 +1,6 @@
 // One line above the message box: the state of the connection, or what went wrong last.
 import { byId, element, icon, iconButton } from './dom.js';
-import { t } from './language.js';
+import { seconds, t } from './language.js';
 
 export class Notice {
   #line = byId('notice');
@@ -38,12 +38,12 @@ export class Notice {
       const words = element('span');
       this.#put('offline', words, element('button', { type: 'button', class: 'small', onclick: () => this.connection.retryNow() }, t('reconnect')));
       const count = () => {
-        words.textContent = t('offline', { n: Math.max(1, Math.ceil((this.connection.nextAttempt - performance.now()) / 1000)) });
+        words.textContent = t('offline', { time: seconds(Math.max(1, Math.ceil((this.connection.nextAttempt - performance.now()) / 1000))) });
         this.#timer = setTimeout(count, 1000);
       };
       count();
     } else if (this.#line.dataset.kind === 'offline') {
-      if (state === 'online') this.#clear();
+      if (state !== 'connecting') this.#clear();
       else { clearTimeout(this.#timer); this.#line.querySelector('span').textContent = t('connecting'); }
     }
   }

@@ -21,6 +21,8 @@ export class Sidebar {
   #request = new AbortController();
   /** @type {string | null} */
   #current = null;
+  #isLoadingMore = false;
+  #end = new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) void this.#loadMore(); }, { root: this.#list, rootMargin: '200px' });
 
   /** @param {(button: any, info: ConversationInfo) => void} showMenu */
   constructor(showMenu) {
@@ -92,12 +94,23 @@ export class Sidebar {
     /** @type {Node[]} */
     const nodes = [...groups].map(([key, infos]) => element('section', {}, element('h2', {}, t(key)), element('ul', {}, ...infos.map((info) => this.#entry(info)))));
     const query = this.#search.value.trim();
-    if (this.#error) nodes.push(element('p', { class: 'note' }, this.#error instanceof ChatError ? this.#error.sentence : t('listFailed'), ' ', element('button', { type: 'button', class: 'small', onclick: () => this.refresh() }, t('tryAgain'))));
+    const isRefused = this.#error instanceof ChatError && this.#error.code === 'unauthorized';
+    if (this.#error) nodes.push(element('p', { class: 'note' }, this.#error instanceof ChatError ? this.#error.sentence : t('listFailed'), ' ', element('button', { type: 'button', class: 'small', hidden: isRefused, onclick: () => this.refresh() }, t('tryAgain'))));
     else if (this.#known.length === 0) nodes.push(element('p', { class: 'note' }, query ? t('noMatch', { q: query }) : t('noConversations')));
-    if (this.#cursor) nodes.push(element('button', { type: 'button', class: 'small', onclick: () => this.#load(this.#cursor) }, t('showMore')));
-    const focused = this.#list.contains(document.activeElement) ? document.activeElement?.getAttribute('href') : null;
+    this.#end.disconnect();
+    if (this.#cursor) {
+      const more = element('button', { type: 'button', class: 'small', onclick: () => this.#loadMore() }, t('showMore'));
+      nodes.push(more);
+      this.#end.observe(more);
+    }
+    const focused = this.#list.contains(document.activeElement) ? document.activeElement : null;
+    const row = focused?.closest('li')?.querySelector('a')?.getAttribute('href');
+    const { scrollTop } = this.#list;
     this.#list.replaceChildren(...nodes);
-    if (focused) this.#list.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+    this.#list.scrollTop = scrollTop;
+    if (!focused) return;
+    const link = row ? this.#list.querySelector(`a[href="${CSS.escape(row)}"]`) : null;
+    (focused.tagName === 'BUTTON' && link ? link.nextElementSibling : link ?? this.#list).focus();
   }
 
   /** @param {ConversationInfo} info */
@@ -118,6 +131,17 @@ export class Sidebar {
     if (at < 0) return;
     event.preventDefault();
     (links[at + step] ?? (step < 0 ? this.#search : links[at])).focus();
+  }
+
+  /** The list goes on where its end comes into sight; the button is there for the keyboard. */
+  async #loadMore() {
+    if (this.#isLoadingMore) return;
+    this.#isLoadingMore = true;
+    const { length } = this.#known;
+    const hadFocus = document.activeElement?.parentElement === this.#list;
+    await this.#load(this.#cursor);
+    this.#isLoadingMore = false;
+    if (hadFocus) this.#list.querySelectorAll('a')[length]?.focus();
   }
 
   /** @param {string | null} cursor */

@@ -18,7 +18,7 @@ export class Thread {
 
   /**
    * @param {import('./turn.js').TurnActions} actions
-   * @param {{begin: (text: string) => void, loadEarlier: () => Promise<void>}} page
+   * @param {{begin: (text: string) => void, loadEarlier: () => Promise<void>, signIn: (token: string) => Promise<string>}} page
    */
   constructor(actions, page) {
     this.actions = actions;
@@ -34,10 +34,10 @@ export class Thread {
 
   /**
    * @param {import('./conversation.js').Conversation} conversation
-   * @param {{busy: boolean, offline: boolean, loading: boolean, greeting: string}} state
+   * @param {{busy: boolean, offline: boolean, loading: boolean, greeting: string, signedOut: boolean}} state
    */
-  draw(conversation, { busy, offline, loading, greeting }) {
-    const path = conversation.path;
+  draw(conversation, { busy, offline, loading, greeting, signedOut }) {
+    const path = signedOut ? [] : conversation.path;
     const page = { busy, offline, language };
     const views = path.map((turn) => {
       const view = this.#views.get(turn) ?? new TurnView(turn, this.actions);
@@ -48,7 +48,8 @@ export class Thread {
     for (const turn of this.#views.keys()) if (!path.includes(turn)) this.#views.delete(turn);
 
     const nodes = views.map((view) => view.element);
-    if (loading) nodes.unshift(element('p', { class: 'loading' }, t('loading')));
+    if (signedOut) nodes.push(this.#signIn());
+    else if (loading) nodes.unshift(element('p', { class: 'loading' }, t('loading')));
     else if (conversation.hasEarlier) nodes.unshift(this.#earlierButton());
     else if (path.length === 0) nodes.push(this.#welcome(greeting));
     this.#place(nodes);
@@ -67,6 +68,11 @@ export class Thread {
     });
   }
 
+  /** Opens the box that says a message differently. @param {string | null} id of its turn */
+  edit(id) {
+    for (const [turn, view] of this.#views) if (turn.id === id) view.startEdit();
+  }
+
   toLatest() {
     this.#pinned = true;
     this.#follow();
@@ -83,6 +89,23 @@ export class Thread {
   #follow() {
     if (this.#pinned) this.#scroller.scrollTop = this.#scroller.scrollHeight;
     this.#latest.hidden = this.#pinned;
+  }
+
+  /** Stays as it is while somebody types; made anew in another language. */
+  #signIn() {
+    const there = this.#scroller.querySelector(`.sign-in[lang|="${language}"]`);
+    if (there) return there;
+    const box = element('input', { id: 'token', type: 'password', required: true, autocomplete: 'off', spellcheck: 'false' });
+    const error = element('p', { class: 'error', role: 'alert' });
+    const submit = async (/** @type {Event} */ event) => {
+      event.preventDefault();
+      error.textContent = await this.page.signIn(box.value);
+      box.select();
+    };
+    return element('form', { class: 'welcome sign-in', lang: language, onsubmit: submit },
+      icon('shield', 'logo'), element('h2', {}, t('signIn')), element('p', {}, t('signInHint')),
+      element('label', { for: 'token' }, t('token')), box, error,
+      element('button', { class: 'primary', type: 'submit' }, t('signIn')));
   }
 
   #earlierButton() {

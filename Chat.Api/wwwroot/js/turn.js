@@ -11,6 +11,7 @@ import { paint } from './markdown.js';
  * @typedef {object} TurnActions
  * @property {(turn: Turn) => void} regenerate
  * @property {(turn: Turn, text: string) => void} edit
+ * @property {(turn: Turn) => void} editQuestion says differently what this reply answered
  * @property {(turn: Turn) => void} choose
  * @property {(turn: Turn) => void} retry the very same message again
  * @property {(turn: Turn) => void} putBack a message that was not accepted returns to the box
@@ -34,6 +35,11 @@ export class TurnView {
     this.turn = turn;
     this.actions = actions;
     this.heading = element('h2', { class: 'hidden' });
+    // Where only the newest turn shows its buttons, a tap shows those of another.
+    this.#words.addEventListener('click', () => {
+      for (const other of document.querySelectorAll('.turn.open')) if (other !== this.element) other.classList.remove('open');
+      this.element.classList.toggle('open');
+    });
     this.element = element('article', { class: `turn ${turn.role}`, 'data-role': turn.role }, this.heading, this.#words, this.#state, this.#bar);
   }
 
@@ -82,7 +88,7 @@ export class TurnView {
     switch (turn.state) {
       case 'stopped': return [element('span', {}, t('stopped'))];
       case 'length': return [element('span', {}, t('length'))];
-      case 'refused': return [icon('shield'), element('span', {}, element('b', {}, t('refused')), ' ', t('refusedHint'))];
+      case 'refused': return [icon('shield'), element('span', {}, element('b', {}, t('refused')), ' ', t('refusedHint'), ' ', this.#button('editQuestion', () => actions.editQuestion(turn)))];
       case 'interrupted': return [icon('warn'), element('span', {}, t('interrupted')), this.#button('tryAgain', () => actions.regenerate(turn))];
       case 'failed': return this.#failure();
       default: return [];
@@ -116,7 +122,7 @@ export class TurnView {
     const buttons = this.#versionButtons(versions);
     if (turn.text !== '') buttons.push(this.#copyButton());
     if (turn.role === 'user') {
-      buttons.push(iconButton('edit', t('edit'), () => this.#startEdit(), { disabled: busy }));
+      buttons.push(iconButton('edit', t('edit'), () => this.startEdit(), { disabled: busy }));
       return buttons;
     }
     buttons.push(iconButton('again', t('regenerate'), () => actions.regenerate(turn), { disabled: busy }));
@@ -166,7 +172,7 @@ export class TurnView {
     }));
   }
 
-  #startEdit() {
+  startEdit() {
     const box = element('textarea', { rows: 1, 'aria-label': t('editLabel'), maxlength: 20_000, oninput: () => fit(box) });
     box.value = this.turn.text;
     const close = () => { this.#closePanel(); this.element.classList.remove('editing'); };

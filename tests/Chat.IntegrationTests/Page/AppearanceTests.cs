@@ -80,7 +80,7 @@ public sealed class AppearanceTests(Browser browser)
         await Expect(visit.Button("新对话")).ToBeVisibleAsync();
         await visit.ReloadAsync();
         await Expect(visit.Page.Locator(".starter").First).ToHaveTextAsync("你好！");
-        Assert.Empty(await visit.Page.EvaluateAsync<string[]>("Object.keys(localStorage).filter(key => !['chat.language', 'chat.theme', 'chat.draft'].includes(key))"));
+        Assert.Empty(await visit.Page.EvaluateAsync<string[]>("Object.keys(localStorage).filter(key => !['chat.language', 'chat.theme', 'chat.draft', 'chat.settings', 'chat.branches'].includes(key))"));
     }
 
     [Fact]

@@ -174,7 +174,7 @@ public sealed class ConversationTests(Browser browser)
 
         await visit.AskAsync("With settings.");
 
-        await Expect(visit.Page.Locator("#model")).ToHaveTextAsync("fake-small · greedy");
+        await Expect(visit.Page.Locator("#model")).ToHaveTextAsync("Chat · Fake small · Greedy");
         var request = server.Models.Requests.Last(r => r.Messages[^1].Text == "With settings.");
         Assert.Equal("fake-small", request.Model);
         Assert.Equal("""{"temperature":0.3,"seed":7,"strategy":"greedy"}""", request.Decoding!.ToJsonString());

@@ -17,7 +17,7 @@ public sealed class StatesTests(Browser browser)
         await visit.SendAsync($"Tell me about {Browser.ForbiddenWord}.");
 
         await Expect(visit.Page.Locator("[data-role=assistant] .state")).ToHaveTextAsync(
-            "This is not something I can answer. A safety rule stopped this reply. You can edit the message and try again.");
+            "This is not something I can answer. A safety rule stopped this reply. You can say it differently. Edit the message");
         await visit.AskAsync("Then of something else.");
         await Expect(visit.Replies.Last).ToHaveTextAsync("I hear you.");
         await visit.ReloadAsync();
@@ -96,7 +96,7 @@ public sealed class StatesTests(Browser browser)
         await visit.SendAsync("One too many.");
 
         var state = visit.Page.Locator("[data-role=user] .state").Last;
-        await Expect(state).ToContainTextAsync(new System.Text.RegularExpressions.Regex(@"Too many messages at once\. You can go on in \d+ s\."));
+        await Expect(state).ToContainTextAsync(new System.Text.RegularExpressions.Regex(@"Too many messages at once\. You can go on in (1 second|\d+ seconds)\."));
         await Expect(visit.Button("Try again")).ToBeDisabledAsync();
         await visit.AssertAccessibleAsync();
         await visit.ScreenshotAsync("limited-en-light");
