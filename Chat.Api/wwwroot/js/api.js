@@ -6,8 +6,10 @@ import { identity } from './identity.js';
 
 /** @param {string} path @param {RequestInit} [init] @returns {Promise<Response>} */
 async function fetchChecked(path, init = {}) {
+  const { token } = identity;
   const response = await fetch(path, { ...init, headers: { ...init.headers, ...identity.headers } });
-  if (response.status === 401) identity.dispatchEvent(new Event('refused'));
+  // An answer from before the sign-in says nothing of the token since.
+  if (response.status === 401 && token === identity.token) identity.dispatchEvent(new Event('refused'));
   if (!response.ok) throw await fromHttp(response);
   return response;
 }

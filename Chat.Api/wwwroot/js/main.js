@@ -200,8 +200,9 @@ async function erase(id, title) {
   composer.forget(id);
   memory.setRow('branches', id, null);
   announce(t('deleted'));
-  if (current.id === id) location.hash = '';
-  if (!document.activeElement?.checkVisibility() || document.activeElement === document.body) composer.focus();
+  if (current.id !== id) return;
+  location.hash = '';
+  composer.focus();
 }
 
 replies.addEventListener('text', (/** @type {any} */ { detail: { conversation, reply } }) => { if (conversation === current) thread.paint(reply); });

@@ -69,6 +69,25 @@ public sealed class AppearanceTests(Browser browser)
     }
 
     [Fact]
+    public async Task On_a_phone_the_newest_turn_alone_shows_what_can_be_done_and_a_tap_or_the_focus_shows_it_elsewhere()
+    {
+        await using var visit = await browser.VisitAsync(new() { ViewportSize = new() { Width = 390, Height = 844 }, IsMobile = true, HasTouch = true });
+        await visit.AskAsync("The older one.");
+        await visit.AskAsync("The newer one.");
+        Assert.Equal("0 0 0 44", await HeightsAsync());
+
+        await visit.Questions.First.TapAsync();
+        Assert.Equal("44 0 0 44", await HeightsAsync());
+        await visit.Replies.First.TapAsync();
+        Assert.Equal("0 44 0 44", await HeightsAsync());
+        await visit.Replies.First.TapAsync();
+        await visit.Button("Edit").Last.FocusAsync();
+        Assert.Equal("0 0 44 44", await HeightsAsync());
+
+        Task<string> HeightsAsync() => visit.Page.EvaluateAsync<string>("[...document.querySelectorAll('.bar')].map(bar => Math.round(bar.getBoundingClientRect().height)).join(' ')");
+    }
+
+    [Fact]
     public async Task The_language_can_be_switched_and_is_remembered()
     {
         await using var visit = await browser.VisitAsync();

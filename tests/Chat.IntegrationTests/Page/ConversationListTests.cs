@@ -128,6 +128,50 @@ public sealed class ConversationListTests(Browser browser)
     }
 
     [Fact]
+    public async Task A_long_list_goes_on_by_itself_and_for_the_keyboard_at_a_button()
+    {
+        await using var visit = await browser.VisitAsync();
+        await visit.Page.EvaluateAsync("""
+            async () => {
+              const hub = new signalR.HubConnectionBuilder().withUrl('hubs/chat').build();
+              await hub.start();
+              for (let i = 0; i < 130; i++) await hub.invoke('StartConversation', null);
+            }
+            """);
+        await visit.ReloadAsync();
+        await Expect(visit.Conversations).ToHaveCountAsync(50);
+
+        await visit.Button("Show more").FocusAsync(); // which brings it into sight
+        await Expect(visit.Conversations).ToHaveCountAsync(100);
+        await Expect(visit.Conversations.Nth(50)).ToBeFocusedAsync();
+        await visit.Page.Locator("#list").EvaluateAsync("list => { list.scrollTop = list.scrollHeight; }");
+
+        await Expect(visit.Conversations).ToHaveCountAsync(130);
+        await Expect(visit.Button("Show more")).ToHaveCountAsync(0);
+    }
+
+    [Fact]
+    public async Task What_is_deleted_leaves_nothing_in_the_browser_and_the_focus_in_the_message_box()
+    {
+        await using var visit = await browser.VisitAsync();
+        await visit.AskAsync("Forget me too.");
+        await visit.Box.FillAsync("a draft that goes as well");
+
+        await visit.Button("More actions").FocusAsync();
+        foreach (var key in new[] { "Enter", "ArrowUp", "Enter" }) await visit.Page.Keyboard.PressAsync(key);
+        await Expect(visit.Page.Locator("#confirm")).ToBeVisibleAsync();
+        await visit.Page.Keyboard.PressAsync("Escape");
+        await Expect(visit.Button("More actions")).ToBeFocusedAsync();
+        foreach (var key in new[] { "Enter", "ArrowUp", "Enter" }) await visit.Page.Keyboard.PressAsync(key);
+        await visit.Button("Delete").PressAsync("Enter");
+
+        await Expect(visit.Conversations).ToHaveCountAsync(0);
+        await Expect(visit.Box).ToBeFocusedAsync();
+        await Expect(visit.Box).ToBeEmptyAsync();
+        Assert.Empty(await visit.Page.EvaluateAsync<string[]>("Object.keys(localStorage)"));
+    }
+
+    [Fact]
     public async Task The_menu_is_worked_with_the_keyboard_alone()
     {
         await using var visit = await browser.VisitAsync();

@@ -181,6 +181,38 @@ public sealed class ConversationTests(Browser browser)
     }
 
     [Fact]
+    public async Task Settings_and_the_chosen_branch_outlive_a_reload()
+    {
+        server.Say("Which one?", "This one.", "That one.");
+        await using var visit = await browser.VisitAsync();
+        await visit.AskAsync("Which one?");
+        await visit.Button("Regenerate").ClickAsync();
+        await Expect(visit.Replies).ToHaveTextAsync("That one.");
+        await visit.FinishedAsync();
+        await visit.Button("Previous version").ClickAsync();
+        await visit.Page.Locator("#tune").ClickAsync();
+        await visit.Page.GetByLabel("Model", new() { Exact = true }).SelectOptionAsync("fake-small");
+        await visit.Page.GetByLabel("Decoding").SelectOptionAsync("greedy");
+        await visit.Page.GetByLabel("Seed").FillAsync("7");
+        await Expect(visit.Page.Locator("#set-details")).ToHaveTextAsync("fake-small: 3 parameters, made on Jan 1, 2025.");
+        await visit.Button("Done").ClickAsync();
+
+        await visit.ReloadAsync();
+
+        await Expect(visit.Replies).ToHaveTextAsync("This one.");
+        await Expect(visit.Page.Locator(".versions")).ToHaveTextAsync("1/2");
+        await Expect(visit.Page.Locator("#model")).ToHaveTextAsync("Chat · Fake small · Greedy");
+        await visit.AskAsync("With what was kept.");
+        var request = server.Models.Requests.Last(r => r.Messages[^1].Text == "With what was kept.");
+        Assert.Equal(("fake-small", """{"seed":7,"strategy":"greedy"}""", "This one."), (request.Model, request.Decoding!.ToJsonString(), request.Messages[1].Text));
+        await visit.Page.Locator("#tune").ClickAsync();
+        await visit.Button("Defaults").ClickAsync();
+        await visit.Button("Done").ClickAsync();
+        await visit.ReloadAsync();
+        await Expect(visit.Page.Locator("#model")).ToHaveTextAsync("Chat");
+    }
+
+    [Fact]
     public async Task A_new_conversation_begins_with_the_chosen_bot_and_its_greeting()
     {
         await using var visit = await browser.VisitAsync();
@@ -193,6 +225,11 @@ public sealed class ConversationTests(Browser browser)
 
         var summary = await visit.Page.APIRequest.GetAsync($"{server.Origin}/api/conversations/{new Uri(visit.Page.Url).Fragment.TrimStart('#')}");
         Assert.Equal("guide", (await summary.JsonAsync())!.Value.GetProperty("bot").GetString());
+        await visit.Page.Locator("#tune").ClickAsync();
+        await visit.Button("Defaults").ClickAsync();
+        await visit.Button("Done").ClickAsync();
+        await visit.ReloadAsync();
+        await Expect(visit.Page.Locator("#model")).ToHaveTextAsync("Guide"); // whoever a conversation began with stays
     }
 
     [Fact]
