@@ -5,21 +5,20 @@ using Chat.Models.Kernels;
 namespace Chat.Models.Engine;
 
 /// <summary>
-/// Runs an encoder-decoder on the kernels of this process: no libtorch, no allocation a token, and the same bits for a row whatever else is in the batch.
+/// Runs a model on the kernels of this process: no libtorch, no allocation a token, and the same bits for a row whatever else is in the batch.
 /// Rows that fork share pages until one of them writes. Owns its weights and its memory, not the team; one thread makes all calls.
 /// </summary>
 public sealed unsafe class CpuRunner : IRunner
 {
     private const int TokensAtOnce = 512;
-    private readonly EncoderDecoderConfig config;
-    private readonly KeyValuePages pages;
-    private readonly CpuEncoderDecoder model;
+    private readonly CpuModel model;
     private readonly CpuRow[] all, sources;
-    private readonly ReplyToken[] feed;
+    private readonly RowToken[] feed;
     private readonly int[] outputs, seen;
     private float[] packed = [];
     private int call;
 
+    /// <summary>An encoder-decoder.</summary>
     /// <param name="checkpoint">Read here, and not needed afterwards.</param>
     /// <param name="rowCount">Hypotheses alive at once.</param>
     /// <param name="team">Who computes; by default the process's own team.</param>
@@ -27,26 +26,30 @@ public sealed unsafe class CpuRunner : IRunner
     /// <param name="maxReply">Longest reply, tokens; the configuration's when <c>null</c>.</param>
     /// <exception cref="CheckpointException">What is wrong with the weights.</exception>
     public CpuRunner(EncoderDecoderConfig config, Checkpoint checkpoint, int rowCount, WeightFormat format = WeightFormat.Exact, Team? team = null, int? maxContext = null, int? maxReply = null)
+        : this(CpuEncoderDecoder.Load(config, checkpoint, format, team ?? Team.Shared, AtLeastOne(rowCount), maxContext ?? config.MaxContext, maxReply ?? config.MaxReply, Math.Max(TokensAtOnce, rowCount)),
+            maxContext ?? config.MaxContext, maxReply ?? config.MaxReply) { }
+
+    /// <summary>A decoder-only model: its context stands before the reply in one row.</summary>
+    /// <inheritdoc cref="CpuRunner(EncoderDecoderConfig, Checkpoint, int, WeightFormat, Team?, int?, int?)"/>
+    public CpuRunner(DecoderConfig config, Checkpoint checkpoint, int rowCount, int maxContext, int maxReply, WeightFormat format = WeightFormat.Exact, Team? team = null)
+        : this(CpuDecoder.Load(config, checkpoint, format, team ?? Team.Shared, AtLeastOne(rowCount), maxContext + maxReply, Math.Max(TokensAtOnce, rowCount)), maxContext, maxReply) { }
+
+    private CpuRunner(CpuModel model, int maxContext, int maxReply)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(rowCount, 1);
-        this.config = config;
-        (MaxContext, MaxReply) = (maxContext ?? config.MaxContext, maxReply ?? config.MaxReply);
-        var replyRoom = MaxReply + 1;                                                               // the start token stands before the reply's first
-        pages = new(config.DecoderLayers, config.Heads, config.HeadWidth, rowCount * (PageList.PagesFor(MaxContext) + PageList.PagesFor(replyRoom)));
-        CpuRow[] NewRows() => [.. Enumerable.Range(0, rowCount).Select(_ => new CpuRow(new(pages, MaxContext), new(pages, replyRoom)))];
+        (this.model, MaxContext, MaxReply) = (model, maxContext, maxReply);
+        CpuRow[] NewRows() => [.. Enumerable.Range(0, model.Rows).Select(_ => model.NewRow())];
         (all, sources) = (NewRows(), NewRows());
-        model = new(config, checkpoint, format, team ?? Team.Shared, pages, rowCount, MaxContext, replyRoom, TokensAtOnce);
-        feed = new ReplyToken[model.Capacity];
-        (outputs, seen) = (new int[rowCount], new int[rowCount]);
+        feed = new RowToken[model.Capacity];
+        (outputs, seen) = (new int[model.Rows], new int[model.Rows]);
     }
 
-    public int VocabularySize => config.VocabularySize;
+    public int VocabularySize => model.VocabularySize;
     public int Rows => all.Length;
     public int MaxContext { get; }
     public int MaxReply { get; }
 
     /// <summary>Pages of keys and values that no row uses.</summary>
-    internal int FreePages => pages.FreePages;
+    internal int FreePages => model.Pages.FreePages;
 
     /// <inheritdoc/>
     /// <exception cref="ArgumentException">An empty or too long context, too many emitted tokens, an id outside the vocabulary, a row twice.</exception>
@@ -66,11 +69,7 @@ public sealed unsafe class CpuRunner : IRunner
         for (int first = 0, next; first < items.Length; first = next)
         {
             var tokens = 0;
-            for (next = first; next < items.Length && tokens + items[next].Context.Length <= model.Capacity; next++)
-            {
-                tokens += items[next].Context.Length;
-                all[items[next].Row].Context.Append(items[next].Context.Length);
-            }
+            for (next = first; next < items.Length && (next == first || tokens + items[next].Context.Length <= model.Capacity); next++) tokens += items[next].Context.Length;
             model.Read(items[first..next], all);
         }
         return Feed(items);
@@ -127,27 +126,24 @@ public sealed unsafe class CpuRunner : IRunner
         Clear(all[row]);
     }
 
-    public void Dispose()
-    {
-        model.Dispose();
-        pages.Dispose();
-    }
+    public void Dispose() => model.Dispose();
 
-    /// <summary>Feeds the start and the emitted tokens of all items, as many together as the model takes.</summary>
+    /// <summary>Feeds what stands before the replies, and the emitted tokens, of all items, as many together as the model takes.</summary>
     private ReadOnlySpan<float> Feed(ReadOnlySpan<PrefillItem> items)
     {
         Reserve(items.Length);
         int count = 0, ends = 0, done = 0;
-        foreach (var (number, _, emitted) in items)
+        foreach (var (number, context, emitted) in items)
         {
             var row = all[number];
-            row.Reply.Append(emitted.Length + 1);
-            for (var t = 0; t <= emitted.Length; t++)
+            var opening = model.Opening(context.Span);
+            var length = opening.Length + emitted.Length;
+            row.Reply.Append(length);
+            for (var t = 0; t < length; t++)
             {
-                feed[count] = new(row, t == 0 ? config.Start : emitted.Span[t - 1], t);
-                if (t == emitted.Length) outputs[ends++] = count;
-                if (++count < feed.Length) continue;
-                Step();
+                feed[count] = new(row, t < opening.Length ? opening[t] : emitted.Span[t - opening.Length], t);
+                if (t == length - 1) outputs[ends++] = count;
+                if (++count == feed.Length) Step();
             }
         }
         if (count > 0) Step();
@@ -190,6 +186,12 @@ public sealed unsafe class CpuRunner : IRunner
     {
         row.Context.Clear();
         row.Reply.Clear();
+    }
+
+    private static int AtLeastOne(int rowCount)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(rowCount, 1);
+        return rowCount;
     }
 
     private void CheckIds(ReadOnlySpan<int> ids)

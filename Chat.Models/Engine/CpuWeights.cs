@@ -20,6 +20,22 @@ internal sealed class CpuWeights : IDisposable
     /// <summary>The named matrices below each other, each padded with zero rows to whole panels.</summary>
     public WeightMatrix Matrix(params ReadOnlySpan<string> names) => Matrix(format, names);
 
+    /// <summary>Named layers below each other, as <see cref="Matrix(ReadOnlySpan{string})"/>, with their biases.</summary>
+    public unsafe CpuLinear Linear(bool biased, params string[] names)
+    {
+        var matrix = Matrix([.. names.Select(name => $"{name}.weight")]);
+        if (!biased) return new(matrix);
+        var bias = Keep(NativeBuffer.OfFloats(matrix.Panels * WeightMatrix.PanelRows));
+        var at = 0;
+        foreach (var name in names)
+        {
+            var values = Floats($"{name}.bias");
+            values.CopyTo(new Span<float>(bias.Floats + at, values.Length));
+            at += WeightMatrix.Padded(values.Length, WeightMatrix.PanelRows);
+        }
+        return new(matrix, bias);
+    }
+
     /// <summary>The matrix whose products are the scores of words.</summary>
     public WeightMatrix Head(string name) => Matrix(format == WeightFormat.Int4 ? WeightFormat.Int8 : format, name);
 

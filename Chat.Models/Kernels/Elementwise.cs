@@ -22,6 +22,59 @@ public static unsafe class Elementwise
         for (var i = 0; i < width; i += 8) (Vector256.Load(x + i) * scale * Vector256.Load(weight + i)).Store(y + i);
     }
 
+    /// <summary>y = (x − mean) · rsqrt(variance + ε) · weight + bias (Ba et al., arXiv 1607.06450).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void LayerNorm(float* x, float* weight, float* bias, int width, float epsilon, float* y)
+    {
+        Vector256<float> low = Vector256<float>.Zero, high = low;
+        for (var i = 0; i < width; i += 16)
+        {
+            low += Vector256.Load(x + i);
+            high += Vector256.Load(x + i + 8);
+        }
+        var mean = VectorMath.Sum(low, high) / width;
+        var shift = Vector256.Create(mean);
+        low = high = Vector256<float>.Zero;
+        for (var i = 0; i < width; i += 16)
+        {
+            Vector256<float> a = Vector256.Load(x + i) - shift, b = Vector256.Load(x + i + 8) - shift;
+            low = Vector256.FusedMultiplyAdd(a, a, low);
+            high = Vector256.FusedMultiplyAdd(b, b, high);
+        }
+        var padding = WeightMatrix.Padded(width, 16) - width;           // zeros, each of which was counted with mean²
+        var variance = MathF.Max(VectorMath.Sum(low, high) - padding * mean * mean, 0) / width;
+        var scale = Vector256.Create(1 / MathF.Sqrt(variance + epsilon));
+        for (var i = 0; i < width; i += 8) ((Vector256.Load(x + i) - shift) * scale * Vector256.Load(weight + i) + Vector256.Load(bias + i)).Store(y + i);
+    }
+
+    /// <summary>RMSNorm of one head, in place; heads are not padded.</summary>
+    public static void HeadNorm(float* x, float* weight, int width, float epsilon)
+    {
+        var sum = 0f;
+        for (var i = 0; i < width; i++) sum = MathF.FusedMultiplyAdd(x[i], x[i], sum);
+        var scale = 1 / MathF.Sqrt(sum / width + epsilon);
+        for (var i = 0; i < width; i++) x[i] = x[i] * scale * weight[i];
+    }
+
+    /// <summary>Turns each pair (x[i], x[i + D/2]) of a head by its angle, in place.</summary>
+    /// <param name="turn">[D]: the cosines of the pairs, then their sines.</param>
+    public static void Turn(float* x, int width, float* turn)
+    {
+        var (half, i) = (width / 2, 0);
+        for (; i + 8 <= half; i += 8)
+        {
+            Vector256<float> left = Vector256.Load(x + i), right = Vector256.Load(x + half + i), cosine = Vector256.Load(turn + i), sine = Vector256.Load(turn + half + i);
+            (left * cosine - right * sine).Store(x + i);
+            (right * cosine + left * sine).Store(x + half + i);
+        }
+        for (; i < half; i++)
+        {
+            var (left, right) = (x[i], x[half + i]);
+            x[i] = left * turn[i] - right * turn[half + i];
+            x[half + i] = right * turn[i] + left * turn[half + i];
+        }
+    }
+
     /// <summary>x += y</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Add(float* x, float* y, int width)

@@ -34,5 +34,13 @@ public sealed unsafe class EmbeddingTable : IDisposable
         for (var i = 0; i < width; i++) target[i] = BitConverter.UInt32BitsToSingle((uint)source[i] << 16);
     }
 
+    /// <summary>Adds a row to what stands in the target.</summary>
+    public void AddTo(int row, float* target)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)row, (uint)Rows);
+        for (var i = 0; i < width; i++)
+            target[i] += halves ? BitConverter.UInt32BitsToSingle((uint)((ushort*)memory.Pointer)[(long)row * width + i] << 16) : memory.Floats[(long)row * width + i];
+    }
+
     public void Dispose() => memory.Dispose();
 }

@@ -8,26 +8,26 @@ public static unsafe class PagedAttention
 {
     private const int Page = KeyValuePages.PageTokens;
 
-    /// <summary>softmax(q·k · scale + bias) · v over the first <paramref name="tokens"/> tokens of <paramref name="pages"/>.</summary>
+    /// <summary>softmax(q·k · scale + bias) · v over the tokens <paramref name="from"/> to <paramref name="tokens"/> − 1 of <paramref name="pages"/>.</summary>
     /// <param name="query">[D]</param>
     /// <param name="bias">[tokens, padded to 16], or null for none.</param>
     /// <param name="scores">Room for tokens, padded to 16.</param>
     /// <param name="answer">[D]</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Attend(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int tokens, float* query, float scale, float* bias, float* scores, float* answer)
+    public static void Attend(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int from, int tokens, float* query, float scale, float* bias, float* scores, float* answer)
     {
-        var greatest = Score(store, layer, head, pages, tokens, query, scale, bias, scores);
-        var sum = Exponentiate(scores, tokens, greatest);
-        Mix(store, layer, head, pages, tokens, scores, 1 / sum, answer);
+        var greatest = Score(store, layer, head, pages, from, tokens, query, scale, bias, scores);
+        var sum = Exponentiate(scores, from, tokens, greatest);
+        Mix(store, layer, head, pages, from, tokens, scores, 1 / sum, answer);
     }
 
     /// <summary>Scores of all tokens; −∞ in the padding.</summary>
     /// <returns>The greatest.</returns>
-    private static float Score(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int tokens, float* query, float scale, float* bias, float* scores)
+    private static float Score(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int from, int tokens, float* query, float scale, float* bias, float* scores)
     {
         var width = store.HeadWidth;
         Vector256<float> greatestLow = Vector256.Create(float.NegativeInfinity), greatestHigh = greatestLow;
-        for (var first = 0; first < tokens; first += Page)
+        for (var first = from / Page * Page; first < tokens; first += Page)
         {
             var keys = store.Keys(layer, pages[first / Page], head);
             Vector256<float> low0 = Vector256<float>.Zero, high0 = low0, low1 = low0, high1 = low0;
@@ -52,11 +52,10 @@ public static unsafe class PagedAttention
                 low += Vector256.Load(bias + first);
                 high += Vector256.Load(bias + first + 8);
             }
-            if (tokens - first < Page)
+            if (first < from || tokens - first < Page)
             {
-                var left = Vector256.Create(tokens - first);
-                low = Vector256.ConditionalSelect(Vector256.LessThan(Vector256<int>.Indices, left).AsSingle(), low, Vector256.Create(float.NegativeInfinity));
-                high = Vector256.ConditionalSelect(Vector256.LessThan(Vector256<int>.Indices + Vector256.Create(8), left).AsSingle(), high, Vector256.Create(float.NegativeInfinity));
+                low = Seen(low, Vector256<int>.Indices, from - first, tokens - first);
+                high = Seen(high, Vector256<int>.Indices + Vector256.Create(8), from - first, tokens - first);
             }
             low.Store(scores + first);
             high.Store(scores + first + 8);
@@ -66,13 +65,16 @@ public static unsafe class PagedAttention
         return VectorMath.Max(greatestLow, greatestHigh);
     }
 
+    private static Vector256<float> Seen(Vector256<float> scores, Vector256<int> places, int from, int to) => Vector256.ConditionalSelect(
+        (Vector256.GreaterThanOrEqual(places, Vector256.Create(from)) & Vector256.LessThan(places, Vector256.Create(to))).AsSingle(), scores, Vector256.Create(float.NegativeInfinity));
+
     /// <summary>scores = e^(scores − greatest)</summary>
     /// <returns>Their sum.</returns>
-    private static float Exponentiate(float* scores, int tokens, float greatest)
+    private static float Exponentiate(float* scores, int from, int tokens, float greatest)
     {
         // The padding's e^−∞ would come out as e^−87, which changes no sum: it is below half a unit in the last place of the greatest one's 1.
         Vector256<float> low = Vector256<float>.Zero, high = low, top = Vector256.Create(greatest);
-        for (var first = 0; first < tokens; first += Page)
+        for (var first = from / Page * Page; first < tokens; first += Page)
         {
             Vector256<float> a = VectorMath.Exp(Vector256.Load(scores + first) - top), b = VectorMath.Exp(Vector256.Load(scores + first + 8) - top);
             a.Store(scores + first);
@@ -83,18 +85,18 @@ public static unsafe class PagedAttention
         return VectorMath.Sum(low, high);
     }
 
-    private static void Mix(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int tokens, float* weights, float factor, float* answer)
+    private static void Mix(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int from, int tokens, float* weights, float factor, float* answer)
     {
         int width = store.HeadWidth, stride = store.ValueStride, d = 0;
-        for (; d + 64 <= width; d += 64) Mix64(store, layer, head, pages, tokens, weights, factor, d, answer + d);
+        for (; d + 64 <= width; d += 64) Mix64(store, layer, head, pages, from, tokens, weights, factor, d, answer + d);
         for (; d < width; d += 8)
         {
             var sum = Vector256<float>.Zero;
-            for (var first = 0; first < tokens; first += Page)
+            for (var first = from / Page * Page; first < tokens; first += Page)
             {
-                var values = store.Values(layer, pages[first / Page], head) + d;
-                var count = Math.Min(Page, tokens - first);
-                for (var t = 0; t < count; t++, values += stride) sum = Vector256.FusedMultiplyAdd(Vector256.Load(values), Vector256.Create(weights[first + t]), sum);
+                int skipped = Math.Max(0, from - first), count = Math.Min(Page, tokens - first);
+                var values = store.Values(layer, pages[first / Page], head) + skipped * stride + d;
+                for (var t = skipped; t < count; t++, values += stride) sum = Vector256.FusedMultiplyAdd(Vector256.Load(values), Vector256.Create(weights[first + t]), sum);
             }
             sum *= factor;
             if (d + 8 <= width) sum.Store(answer + d);
@@ -102,15 +104,15 @@ public static unsafe class PagedAttention
         }
     }
 
-    private static void Mix64(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int tokens, float* weights, float factor, int offset, float* answer)
+    private static void Mix64(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int from, int tokens, float* weights, float factor, int offset, float* answer)
     {
         Vector256<float> s0 = Vector256<float>.Zero, s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;
         var stride = store.ValueStride;
-        for (var first = 0; first < tokens; first += Page)
+        for (var first = from / Page * Page; first < tokens; first += Page)
         {
-            var values = store.Values(layer, pages[first / Page], head) + offset;
-            var count = Math.Min(Page, tokens - first);
-            for (var t = 0; t < count; t++, values += stride)
+            int skipped = Math.Max(0, from - first), count = Math.Min(Page, tokens - first);
+            var values = store.Values(layer, pages[first / Page], head) + skipped * stride + offset;
+            for (var t = skipped; t < count; t++, values += stride)
             {
                 var weight = Vector256.Create(weights[first + t]);
                 s0 = Vector256.FusedMultiplyAdd(Vector256.Load(values), weight, s0);

@@ -5,8 +5,9 @@ namespace Chat.Tests.Kernels;
 public sealed unsafe class AttentionTests
 {
     [Theory]
-    [InlineData(64, 1), InlineData(64, 16), InlineData(64, 40), InlineData(8, 17), InlineData(7, 33), InlineData(80, 15), InlineData(128, 50)]
-    public void Attention_over_pages_is_the_softmax_of_the_sums(int width, int tokens)
+    [InlineData(64, 0, 1), InlineData(64, 0, 16), InlineData(64, 0, 40), InlineData(8, 0, 17), InlineData(7, 0, 33), InlineData(80, 0, 15), InlineData(128, 0, 50)]
+    [InlineData(64, 3, 9), InlineData(64, 18, 40), InlineData(8, 32, 33), InlineData(7, 15, 17), InlineData(64, 16, 48)]
+    public void Attention_over_pages_is_the_softmax_of_the_sums(int width, int from, int tokens)
     {
         const int layer = 1, head = 2;
         var random = new Random(width + tokens);
@@ -21,9 +22,9 @@ public sealed unsafe class AttentionTests
         float[] query = [.. Enumerable.Range(0, width).Select(_ => random.NextSingle() * 2 - 1)], answer = new float[width];
         float[] bias = [.. Enumerable.Range(0, tokens + 16).Select(_ => random.NextSingle())], scores = new float[tokens + 16];
 
-        fixed (float* q = query, a = answer, b = bias, s = scores) PagedAttention.Attend(store, layer, head, list.Pages, tokens, q, 0.3f, b, s, a);
+        fixed (float* q = query, a = answer, b = bias, s = scores) PagedAttention.Attend(store, layer, head, list.Pages, from, tokens, q, 0.3f, b, s, a);
 
-        double[] weights = [.. keys.Select((key, t) => Math.Exp(0.3 * query.Zip(key[(head * width)..], (x, y) => (double)x * y).Sum() + bias[t]))];
+        double[] weights = [.. keys.Select((key, t) => Math.Exp(0.3 * query.Zip(key[(head * width)..], (x, y) => (double)x * y).Sum() + bias[t])).Select((weight, t) => t < from ? 0 : weight)];
         for (var d = 0; d < width; d++) Assert.Equal(values.Select((value, t) => weights[t] * value[head * width + d]).Sum() / weights.Sum(), answer[d], 2e-6);
     }
 

@@ -18,6 +18,37 @@ public sealed unsafe class ElementwiseTests
         for (var i = 0; i < 32; i++) Assert.Equal(x[i] * scale * weight[i], y[i], 1e-6);
     }
 
+    [Fact]
+    public void The_norm_with_a_mean_is_the_formula_and_leaves_the_padding_zero()
+    {
+        const int width = 20;
+        float[] x = new float[32], weight = new float[32], bias = new float[32], y = new float[32];
+        for (var i = 0; i < width; i++) (x[i], weight[i], bias[i]) = (MathF.Sin(i) + 3, 1 + i / 10f, i / 7f);
+
+        fixed (float* px = x, pw = weight, pb = bias, py = y) Elementwise.LayerNorm(px, pw, pb, width, 0.01f, py);
+
+        var mean = x.Sum(value => (double)value) / width;
+        var scale = 1 / Math.Sqrt(x.Take(width).Sum(value => (value - mean) * (value - mean)) / width + 0.01);
+        for (var i = 0; i < 32; i++) Assert.Equal(i < width ? (x[i] - mean) * scale * weight[i] + bias[i] : 0, y[i], 3e-6);
+    }
+
+    [Theory]
+    [InlineData(6), InlineData(64)]
+    public void Turning_heads_is_multiplying_complex_numbers(int width)
+    {
+        float[] x = [.. Enumerable.Range(0, width).Select(i => MathF.Sin(i) * 2)], turn = new float[width], y = [.. x];
+        for (var i = 0; i < width / 2; i++) (turn[i], turn[i + width / 2]) = (MathF.Cos(i), MathF.Sin(i));
+
+        fixed (float* py = y, pt = turn) Elementwise.Turn(py, width, pt);
+
+        for (var i = 0; i < width / 2; i++)
+        {
+            var product = new System.Numerics.Complex(x[i], x[i + width / 2]) * new System.Numerics.Complex(turn[i], turn[i + width / 2]);
+            Assert.Equal(product.Real, y[i], 1e-6);
+            Assert.Equal(product.Imaginary, y[i + width / 2], 1e-6);
+        }
+    }
+
     [Theory]
     [InlineData(Activation.GeluTanh), InlineData(Activation.GeluErf), InlineData(Activation.Silu), InlineData(Activation.Relu)]
     public void Activations_are_the_formulas_from_far_left_to_far_right(Activation activation)
