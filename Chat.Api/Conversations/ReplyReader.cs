@@ -13,8 +13,7 @@ internal sealed class ReplyReader(RunningReplies replies, ReplyLog log, TimeProv
 {
     // Log and writer are looked at when the channel is silent this long, and now and then when it is not.
     private static readonly TimeSpan Silence = TimeSpan.FromSeconds(1);
-    private static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(10);
-    private static readonly TimeSpan ReaderMark = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(2);
 
     /// <param name="turn">The reply's turn as it was read; its owner is already checked.</param>
     /// <param name="after">Events with a greater sequence are given.</param>
@@ -45,6 +44,7 @@ internal sealed class ReplyReader(RunningReplies replies, ReplyLog log, TimeProv
         if (logged.Count > 0 && logged[^1].IsTerminal()) yield break;
 
         var channel = await log.FollowAsync(conversation);
+        var isOver = false;
         try
         {
             for (; ; )
@@ -53,30 +53,41 @@ internal sealed class ReplyReader(RunningReplies replies, ReplyLog log, TimeProv
                 foreach (var item in await log.ReadAsync(conversation, turn.Id, after))
                 {
                     after = item.Sequence;
+                    isOver = item.IsTerminal();
                     yield return item;
-                    if (item.IsTerminal()) yield break;
+                    if (isOver) yield break;
                 }
                 if (!await log.HasWriterAsync(conversation, turn.Id) && (await log.InterruptAsync(conversation, turn)).State != TurnState.Running)
                 {
+                    isOver = true;
                     foreach (var item in await log.ReadAsync(conversation, turn.Id, after)) yield return item;
                     yield break;
                 }
-                await log.MarkReaderAsync(conversation, turn.Id, ReaderMark);
+                await log.MarkReaderAsync(conversation, turn.Id);
 
                 var looked = time.GetTimestamp();
                 while (time.GetElapsedTime(looked) < LookAgain && await NextAsync(channel, turn.Id, cancellation) is { } item && item.Sequence <= after + 1)
                 {
                     if (item.Sequence <= after) continue;
                     after = item.Sequence;
+                    isOver = item.IsTerminal();
                     yield return item;
-                    if (item.IsTerminal()) yield break;
+                    if (isOver) yield break;
                 }
             }
         }
         finally
         {
             await channel.UnsubscribeAsync();
+            if (!isOver) await LeaveAsync(conversation, turn.Id);
         }
+    }
+
+    /// <summary>The time without a reader counts from now; without the mark, from the last one.</summary>
+    private async Task LeaveAsync(string conversation, string reply)
+    {
+        try { await log.MarkReaderAsync(conversation, reply); }
+        catch (Exception e) when (e is ChatException or ObjectDisposedException) { }     // the store stays away, or this process ends
     }
 
     /// <returns>The next event of the reply on the channel; null when it is silent.</returns>

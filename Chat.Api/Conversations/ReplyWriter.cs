@@ -22,9 +22,12 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
     private string shown = "";
     private int? promptTokens;
     private int completionTokens;
+    private readonly Queue<int> unshown = [];     // bytes of the tokens that are not wholly shown
+    private int unshownBytes;                     // of the first of them, that are
+    private int shownTokens;
     private double? firstTokenMs;
 
-    private readonly record struct Piece(ClearedText Text, int Tokens, GenerationEnd? End);
+    private readonly record struct Piece(ClearedText Text, IReadOnlyList<EmittedToken> Tokens, GenerationEnd? End);
 
     public async Task RunAsync()
     {
@@ -67,8 +70,8 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
             await foreach (var chunk in models.GenerateAsync(request, cancellation))
             {
                 promptTokens ??= chunk.PromptTokens ?? chunk.End?.PromptTokens;
-                await pieces.Writer.WriteAsync(new(gate.Push(chunk.Text), chunk.Tokens.Count, null), cancellation);
-                if (chunk.End is { } end) await pieces.Writer.WriteAsync(new(gate.Complete(), 0, end), cancellation);
+                await pieces.Writer.WriteAsync(new(gate.Push(chunk.Text), chunk.Tokens, null), cancellation);
+                if (chunk.End is { } end) await pieces.Writer.WriteAsync(new(gate.Complete(), [], end), cancellation);
             }
             pieces.Writer.TryComplete();
         }
@@ -117,7 +120,7 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
     /// <returns>False when the reply is over.</returns>
     private async Task<bool> AppendAsync(List<Piece> batch)
     {
-        completionTokens += batch.Sum(p => p.Tokens);
+        foreach (var piece in batch) Count(piece);
         var text = string.Concat(batch.Select(p => p.Text.Text));
         if (text.Length > 0 && !await AppendDeltaAsync(text)) return false;
 
@@ -138,6 +141,14 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
         };
         await FinishAsync(state, finish);
         return false;
+    }
+
+    private void Count(Piece piece)
+    {
+        completionTokens += piece.Tokens.Count;
+        foreach (var token in piece.Tokens) unshown.Enqueue(token.Chosen.Bytes.Length);
+        unshownBytes += piece.Text.Spans.Sum(s => s.SourceBytes);
+        for (; unshown.TryPeek(out var bytes) && bytes <= unshownBytes; shownTokens++) unshownBytes -= unshown.Dequeue();
     }
 
     private async Task<bool> AppendDeltaAsync(string text)
@@ -180,7 +191,7 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
 
     private async Task<bool> StoreAsync(ChatEvent appended, IReadOnlyList<JournalFact> facts, Turn? end)
     {
-        var outcome = await log.AppendAsync(reply.Lease, eventCount, [appended], facts, end);
+        var outcome = await log.AppendAsync(reply.Lease, eventCount, [appended], new(reply.Turn.Reply?.Seed, completionTokens, shownTokens), facts, end);
         if (outcome != AppendOutcome.Appended)
         {
             reply.End(EarlyEnd.Lost);
@@ -204,7 +215,7 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
                 {
                     if (!await log.RenewAsync(reply.Lease)) reply.End(EarlyEnd.Lost);
                     if (await log.IsStopAskedAsync(reply.Lease.Conversation, reply.Id)) reply.End(EarlyEnd.Stopped);
-                    if (reply.TimeWithoutReader > settings.NoReader && !await log.HasRemoteReaderAsync(reply.Lease.Conversation, reply.Id)) reply.End(EarlyEnd.Stopped);
+                    if (reply.TimeWithoutReader > settings.NoReader && await log.TimeWithoutRemoteReaderAsync(reply.Lease.Conversation, reply.Id) > settings.NoReader) reply.End(EarlyEnd.Stopped);
                 }
                 catch (ChatException e)
                 {

@@ -7,7 +7,7 @@ using StackExchange.Redis;
 namespace Chat.Api.Store;
 
 /// <summary>Conversations, turns, ratings and journals as records. The live side of a reply is <see cref="ReplyLog"/>. Thread-safe.</summary>
-internal sealed class ConversationStore(StoreConnection connection, TimeProvider time)
+internal sealed class ConversationStore(StoreConnection connection, Retention retention, TimeProvider time)
 {
     // A conversation is listed before it is stored, so that a crash cannot lose it from the list; a list read in between must not tidy it away.
     private static readonly TimeSpan CreationGrace = TimeSpan.FromMinutes(1);
@@ -16,7 +16,7 @@ internal sealed class ConversationStore(StoreConnection connection, TimeProvider
     {
         var owner = new Caller(conversation.Tenant, conversation.User);
         var now = conversation.CreatedAt.ToUnixTimeMilliseconds();
-        await connection.CallAsync(db => db.SortedSetAddAsync(Keys.Conversations(owner), conversation.Id, now));
+        await TouchAsync(owner, conversation.Id, conversation.CreatedAt);
         await connection.CallAsync(async db =>
         {
             await db.HashSetAsync(Keys.Conversation(conversation.Id),
@@ -25,7 +25,7 @@ internal sealed class ConversationStore(StoreConnection connection, TimeProvider
                 new("title", conversation.Title),
                 new("updatedAt", now),
             ]);
-            return true;
+            return retention.For(conversation.Tenant) is not { } kept || await db.KeyExpireAsync(Keys.Conversation(conversation.Id), kept);
         });
         await connection.CommitAsync();
     }
@@ -77,8 +77,11 @@ internal sealed class ConversationStore(StoreConnection connection, TimeProvider
         "ok" == (string?)await connection.CallAsync(db => db.ScriptEvaluateAsync(StoreScripts.Rename, [Keys.Conversation(conversation)], [title]));
 
     /// <summary>Moves a conversation up in its owner's list.</summary>
-    public Task TouchAsync(Caller owner, string conversation, DateTimeOffset at) =>
-        connection.CallAsync(db => db.SortedSetAddAsync(Keys.Conversations(owner), conversation, at.ToUnixTimeMilliseconds()));
+    public async Task TouchAsync(Caller owner, string conversation, DateTimeOffset at)
+    {
+        await connection.CallAsync(db => db.SortedSetAddAsync(Keys.Conversations(owner), conversation, at.ToUnixTimeMilliseconds()));
+        if (retention.For(owner.Tenant) is { } kept) await connection.CallAsync(db => db.KeyExpireAsync(Keys.Conversations(owner), kept));
+    }
 
     /// <summary>
     /// The caller's conversations, newest activity first, from behind a cursor. Ids whose conversation is gone are dropped from the list and wrong

@@ -42,8 +42,11 @@ internal static class Keys
     /// <summary>String with a time to live: somebody asked for the reply to be stopped.</summary>
     public static RedisKey Stop(string conversation, string reply) => $"chat:{{{conversation}}}:stop:{reply}";
 
-    /// <summary>String with a time to live: a reader on another gateway follows the reply.</summary>
+    /// <summary>String with a time to live: a reader on another gateway follows the reply; what is left of it tells when that was.</summary>
     public static RedisKey Reader(string conversation, string reply) => $"chat:{{{conversation}}}:reader:{reply}";
+
+    /// <summary>Sorted set: "conversation/reply" → when it began (ms), of the replies that are being written. Derived from the turns, mended at start.</summary>
+    public static readonly RedisKey Running = "chat:running";
 
     /// <summary>Carries the events of the conversation's replies as they are appended.</summary>
     public static RedisChannel Events(string conversation) => RedisChannel.Literal($"chat:{{{conversation}}}:events");

@@ -14,13 +14,16 @@ internal enum AppendOutcome { Appended, Fenced, Gap }
 /// <summary>
 /// The reply log: a list of events a reply, the single writer's lease, and the channel that carries events as they are appended. Thread-safe.
 /// </summary>
-internal sealed class ReplyLog(StoreConnection connection, TimeProvider time)
+internal sealed class ReplyLog(StoreConnection connection, Retention retention, TimeProvider time)
 {
     /// <summary>A lease outlives its process by at most this. The contract allows 5 s; the rest is for the store's clock.</summary>
     public static readonly TimeSpan LeaseTime = TimeSpan.FromMilliseconds(4800);
 
     /// <summary>How long a log can be read after its terminal event.</summary>
     private static readonly TimeSpan KeepTime = TimeSpan.FromHours(24);
+
+    /// <summary>How long it is known that a reader on another gateway was there.</summary>
+    public static readonly TimeSpan ReaderMark = TimeSpan.FromMinutes(10);
 
     /// <summary>Takes the lease and stores all that a reply begins with, in one step. Returns when it is durable.</summary>
     /// <param name="message">The user's turn, when it is new.</param>
@@ -32,7 +35,7 @@ internal sealed class ReplyLog(StoreConnection connection, TimeProvider time)
         RedisKey[] keys =
         [
             Keys.Conversation(conversation), Keys.Lease(conversation), Keys.Fence(conversation), Keys.Turns(conversation), Keys.Order(conversation),
-            Keys.Journal(conversation), Keys.Log(conversation, reply.Id), Keys.Requests(conversation),
+            Keys.Journal(conversation), Keys.Log(conversation, reply.Id), Keys.Requests(conversation), Keys.Ratings(conversation),
         ];
         RedisValue[] values =
         [
@@ -41,9 +44,13 @@ internal sealed class ReplyLog(StoreConnection connection, TimeProvider time)
             title, time.GetUtcNow().ToUnixTimeMilliseconds(), Keys.Events(conversation).ToString(),
             request?.Id ?? "", request is { } r ? ConversationStore.Write(r.Heard, StoreJson.Default.HeardRequest) : "",
             request?.Before is { } before ? ConversationStore.Write(before, StoreJson.Default.HeardRequest) : "",
+            retention.For(reply.Tenant) is { } kept ? Milliseconds(kept) : 0,
             .. facts.Select(f => (RedisValue)ConversationStore.Write(f, StoreJson.Default.JournalFact)),
         ];
+        // Named before it is there, so that a crash in between cannot hide it.
+        await connection.CallAsync(db => db.SortedSetAddAsync(Keys.Running, Running(conversation, reply.Id), time.GetUtcNow().ToUnixTimeMilliseconds()));
         var answer = (string[])(await connection.CallAsync(db => db.ScriptEvaluateAsync(StoreScripts.Begin, keys, values)))!;
+        if (answer[0] != "ok") await ForgetRunningAsync(conversation, reply.Id);
         switch (answer[0])
         {
             case "ok":
@@ -57,7 +64,8 @@ internal sealed class ReplyLog(StoreConnection connection, TimeProvider time)
 
     /// <summary>Appends events in one step and publishes them; with <paramref name="end"/> the reply is over and the call returns when that is durable.</summary>
     /// <param name="before">How many events the log has, as the writer knows it.</param>
-    public async Task<AppendOutcome> AppendAsync(WriterLease lease, long before, IReadOnlyList<ChatEvent> events, IReadOnlyList<JournalFact> facts, Turn? end = null)
+    /// <param name="progress">Where the model stood.</param>
+    public async Task<AppendOutcome> AppendAsync(WriterLease lease, long before, IReadOnlyList<ChatEvent> events, ReplyProgress progress, IReadOnlyList<JournalFact> facts, Turn? end = null)
     {
         var id = lease.Conversation;
         RedisKey[] keys = [Keys.Fence(id), Keys.Lease(id), Keys.Log(id, lease.Reply), Keys.Turns(id), Keys.Journal(id), Keys.Conversation(id)];
@@ -65,12 +73,16 @@ internal sealed class ReplyLog(StoreConnection connection, TimeProvider time)
         [
             lease.Token, Milliseconds(LeaseTime), lease.Reply, before, Keys.Events(id).ToString(), end is null ? "" : ConversationStore.Write(end, StoreJson.Default.Turn),
             time.GetUtcNow().ToUnixTimeMilliseconds(), Milliseconds(KeepTime), events.Count,
-            .. events.Select(e => (RedisValue)ConversationStore.Write(e, StoreJson.Default.ChatEvent)),
+            .. events.Select(e => (RedisValue)ConversationStore.Write(new LoggedEvent(e, progress), StoreJson.Default.LoggedEvent)),
             .. facts.Select(f => (RedisValue)ConversationStore.Write(f, StoreJson.Default.JournalFact)),
         ];
         var answer = (string?)await connection.EndureAsync(db => db.ScriptEvaluateAsync(StoreScripts.Append, keys, values));
         if (answer != "ok") return answer == "fenced" ? AppendOutcome.Fenced : AppendOutcome.Gap;
-        if (end is not null) await connection.CommitAsync();
+        if (end is not null)
+        {
+            await connection.CommitAsync();
+            await ForgetRunningAsync(id, lease.Reply);
+        }
         return AppendOutcome.Appended;
     }
 
@@ -116,18 +128,41 @@ internal sealed class ReplyLog(StoreConnection connection, TimeProvider time)
                 [Keys.Fence(conversation), Keys.Lease(conversation), Keys.Log(conversation, turn.Id), Keys.Turns(conversation), Keys.Journal(conversation)],
                 [turn.Id, log.Count, stored, ConversationStore.Write(ended, StoreJson.Default.Turn), ConversationStore.Write(lost, StoreJson.Default.ChatEvent),
                  Keys.Events(conversation).ToString(), Milliseconds(KeepTime), ConversationStore.Write(fact, StoreJson.Default.JournalFact)]));
-            if (answer == "ok") return ended;
+            if (answer == "ok")
+            {
+                await ForgetRunningAsync(conversation, turn.Id);
+                return ended;
+            }
             if (answer == "alive") return turn;
         }
+    }
+
+    /// <summary>The replies that have been running for longer than a lease lasts, as far as <c>chat:running</c> knows.</summary>
+    public async Task<IReadOnlyList<(string Conversation, string Reply)>> RunningAsync()
+    {
+        var latest = (time.GetUtcNow() - LeaseTime).ToUnixTimeMilliseconds();
+        var members = await connection.CallAsync(db => db.SortedSetRangeByScoreAsync(Keys.Running, stop: latest));
+        return [.. members.Select(m => ((string)m!).Split('/')).Select(p => (p[0], p[1]))];
+    }
+
+    /// <summary>Ends a reply whose writer is gone, and takes what is over out of <c>chat:running</c>.</summary>
+    public async Task MendRunningAsync(string conversation, string reply)
+    {
+        var stored = await connection.CallAsync(db => db.HashGetAsync(Keys.Turns(conversation), reply));
+        if (!stored.IsNull && ConversationStore.Read(stored, StoreJson.Default.Turn) is { State: TurnState.Running } turn
+            && (await InterruptAsync(conversation, turn)).State == TurnState.Running) return;     // its writer lives
+        await ForgetRunningAsync(conversation, reply);
     }
 
     /// <summary>A subscription to the events of a conversation's replies, as JSON. Dispose it by unsubscribing.</summary>
     public Task<ChannelMessageQueue> FollowAsync(string conversation) => connection.Subscriber.SubscribeAsync(Keys.Events(conversation));
 
     /// <summary>Tells the writer, wherever it is, that somebody on another gateway reads along.</summary>
-    public Task MarkReaderAsync(string conversation, string reply, TimeSpan forTime) => connection.CallAsync(db => db.StringSetAsync(Keys.Reader(conversation, reply), "1", forTime));
+    public Task MarkReaderAsync(string conversation, string reply) => connection.CallAsync(db => db.StringSetAsync(Keys.Reader(conversation, reply), "1", ReaderMark));
 
-    public Task<bool> HasRemoteReaderAsync(string conversation, string reply) => connection.CallAsync(db => db.KeyExistsAsync(Keys.Reader(conversation, reply)));
+    /// <returns>How long ago a reader on another gateway was last there; at least <see cref="ReaderMark"/> when nobody knows of one.</returns>
+    public async Task<TimeSpan> TimeWithoutRemoteReaderAsync(string conversation, string reply) =>
+        ReaderMark - (await connection.CallAsync(db => db.KeyTimeToLiveAsync(Keys.Reader(conversation, reply))) ?? TimeSpan.Zero);
 
     /// <summary>Asks the writer, wherever it is, to stop. The flag stays for a writer that is cut off just now.</summary>
     public async Task AskStopAsync(string conversation, string reply)
@@ -142,6 +177,10 @@ internal sealed class ReplyLog(StoreConnection connection, TimeProvider time)
     public Task<ChannelMessageQueue> FollowStopsAsync() => connection.FirstSubscriptionAsync(Keys.Stops);
 
     public static string TextOf(IEnumerable<ChatEvent> log) => string.Concat(log.Where(e => e.Type == ChatEventType.Delta).Select(e => e.Text));
+
+    private static string Running(string conversation, string reply) => $"{conversation}/{reply}";
+
+    private Task<bool> ForgetRunningAsync(string conversation, string reply) => connection.CallAsync(db => db.SortedSetRemoveAsync(Keys.Running, Running(conversation, reply)));
 
     private static long Milliseconds(TimeSpan time) => (long)time.TotalMilliseconds;
 }

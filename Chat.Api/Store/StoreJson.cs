@@ -19,6 +19,7 @@ public sealed record HeardRequest(string Reply, string Of);
 [JsonSerializable(typeof(HeardRequest))]
 [JsonSerializable(typeof(JournalFact))]
 [JsonSerializable(typeof(ChatEvent))]
+[JsonSerializable(typeof(LoggedEvent))]
 [JsonSerializable(typeof(JsonObject))]
 internal sealed partial class StoreJson : JsonSerializerContext;
 

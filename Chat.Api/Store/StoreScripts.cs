@@ -8,12 +8,13 @@ internal static class StoreScripts
 {
     /// <summary>
     /// Takes the lease and stores message, reply, journal and <c>started</c> at once: no moment exists in which one is there without the others.
+    /// Where the tenant's conversations are kept for a time only, that time begins anew.
     /// Answers {ok, fence} | {gone} | {busy} | {exists}.
     /// </summary>
     public const string Begin = """
-        local conversation, lease, fence, turns, order, journal, log, requests = unpack(KEYS)
+        local conversation, lease, fence, turns, order, journal, log, requests, ratings = unpack(KEYS)
         local reply, leaseMs, message, messageJson, replyJson, started, title, now, channel = unpack(ARGV, 1, 9)
-        local request, requestJson, heard = unpack(ARGV, 10, 12)
+        local request, requestJson, heard, retainMs = unpack(ARGV, 10, 13)
         if redis.call('EXISTS', conversation) == 0 then return {'gone', '0'} end
         if redis.call('HEXISTS', turns, reply) == 1 then return {'ok', redis.call('GET', fence)} end
         if redis.call('EXISTS', lease) == 1 then return {'busy', '0'} end
@@ -30,8 +31,11 @@ internal static class StoreScripts
         if request ~= '' then redis.call('HSET', requests, request, requestJson) end
         if redis.call('HGET', conversation, 'title') == '' then redis.call('HSET', conversation, 'title', title) end
         redis.call('HSET', conversation, 'updatedAt', now)
-        for i = 13, #ARGV do redis.call('RPUSH', journal, ARGV[i]) end
+        for i = 14, #ARGV do redis.call('RPUSH', journal, ARGV[i]) end
         redis.call('RPUSH', log, started)
+        if retainMs ~= '0' then
+            for _, key in ipairs({conversation, fence, turns, order, journal, requests, ratings}) do redis.call('PEXPIRE', key, retainMs) end
+        end
         redis.call('PUBLISH', channel, started)
         return {'ok', token}
         """;
@@ -100,6 +104,8 @@ internal static class StoreScripts
         local turns, ratings, journal = unpack(KEYS)
         if redis.call('HEXISTS', turns, ARGV[1]) == 0 then return 'gone' end
         redis.call('HSET', ratings, ARGV[1], ARGV[2])
+        local left = redis.call('PTTL', turns)
+        if left > 0 then redis.call('PEXPIRE', ratings, left) end
         redis.call('RPUSH', journal, ARGV[3])
         return 'ok'
         """;

@@ -21,6 +21,7 @@ internal static class StoreService
             services.AddSingleton(sp => new EmbeddedGarnet(Path.Combine(data, "store"), sp.GetRequiredService<ILoggerFactory>()));
             services.AddSingleton(sp => StoreConnection.Open(sp.GetRequiredService<EmbeddedGarnet>().Configuration, isEmbedded: true, sp.GetRequiredService<TimeProvider>()));
         }
+        services.AddSingleton(builder.Configuration.GetSection("Retention").Get<Retention>() ?? new());
         services.AddSingleton<ConversationStore>();
         services.AddSingleton<ReplyLog>();
     }

@@ -13,7 +13,7 @@ public sealed record Usage(int PromptTokens, int CompletionTokens);
 /// One event of a reply, as clients receive it and as the reply log keeps it. <see cref="Sequence"/> starts at 1 with <c>started</c> and rises
 /// by exactly 1 an event. <c>finished</c>, <c>refused</c> and <c>error</c> are terminal: nothing follows them, ever.
 /// </summary>
-public sealed record ChatEvent
+public record ChatEvent
 {
     public required ChatEventType Type { get; init; }
     public required string ReplyId { get; init; }

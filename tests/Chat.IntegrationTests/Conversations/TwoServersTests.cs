@@ -1,3 +1,5 @@
+using System.Text.Json.Nodes;
+
 namespace Chat.IntegrationTests.Conversations;
 
 /// <summary>Two gateways on one Redis, and what is left when one of them, or the store, dies.</summary>
@@ -93,21 +95,112 @@ public sealed class TwoServersTests
     }
 
     [Fact]
-    public async Task A_reply_that_nobody_reads_is_stopped()
+    public async Task A_reader_on_another_server_keeps_a_reply_alive_and_when_nobody_is_left_it_is_stopped()
     {
-        await using var server = await ChatServer.StartAsync(Store.Garnet, settings: ("Replies:NoReaderSeconds", "0.2"));
-        server.Models.BeforeToken = (_, token, cancellation) => token < 4 ? Task.CompletedTask : Task.Delay(Timeout.Infinite, cancellation);
-        await using var client = await server.ConnectAsync();
-        var conversation = await client.StartAsync();
+        await using var redis = await RedisServer.StartAsync();
+        await using var writer = await ChatServer.StartAsync(Store.Redis, redis, settings: ("Replies:NoReaderSeconds", "5"));
+        await using var other = await ChatServer.StartAsync(Store.Redis, redis);
+        await using var there = await other.ConnectAsync();
+        string conversation, reply;
+        Hold hold;
+        await using (var here = await writer.ConnectAsync()) (conversation, reply, _, hold) = await BeginAsync(writer, here);
+        await using var store = await writer.OpenStoreAsync();
+        var database = store.GetDatabase();
+        var device = await other.ConnectAsync();
+        var along = device.Attach(conversation, reply, 0).AllAsync();
+        _ = along.ContinueWith(t => t.Exception, TaskScheduler.Default);
 
-        await using (var device = await server.ConnectAsync())
+        var lease = TimeSpan.Zero;
+        var heartbeats = 0;      // one a second, each with a look for readers
+        await Until.TrueAsync(async () =>
         {
-            await foreach (var item in device.Send(conversation, "m", "hi"))
-                if (item.Type == "delta") break;
-        }
+            var left = await database.KeyTimeToLiveAsync($"chat:{{{conversation}}}:lease") ?? TimeSpan.Zero;
+            if (left > lease) heartbeats++;
+            lease = left;
+            return heartbeats == 8;
+        });
+        var shown = (await there.HistoryAsync(conversation))[1];
+        Assert.Equal("running", (string)shown["state"]!);
+        hold.LetPast(11);
+        await Until.TrueAsync(async () => ((string)(await there.HistoryAsync(conversation))[1]["text"]!).Length > ((string)shown["text"]!).Length);
+        Assert.False(along.IsCompleted);
+        await device.DisposeAsync();
 
-        await Until.TrueAsync(async () => (string)(await client.HistoryAsync(conversation))[1]["state"]! == "stopped");
-        Assert.Equal(0, server.Models.Running);
+        await Until.TrueAsync(async () => (string)(await there.HistoryAsync(conversation))[1]["state"]! == "stopped");
+        Assert.Equal(0, writer.Models.Running);
+    }
+
+    [Fact]
+    public async Task A_running_reply_is_listed_and_its_log_says_how_far_the_model_was()
+    {
+        await using var redis = await RedisServer.StartAsync();
+        await using var server = await ChatServer.StartAsync(Store.Redis, redis, settings: ("Safety:Words:0", "sevenths"));
+        await using var client = await server.ConnectAsync();
+        await using var store = await server.OpenStoreAsync();
+        var database = store.GetDatabase();
+        var (conversation, reply, heard, hold) = await BeginAsync(server, client);
+
+        Assert.Equal([$"{conversation}/{reply}"], (await database.SortedSetRangeByRankAsync("chat:running")).Select(m => (string)m!));
+        hold.LetGo();
+        var events = await heard;
+
+        await Until.TrueAsync(async () => !await database.KeyExistsAsync("chat:running"));
+        var logged = (await database.ListRangeAsync($"chat:{{{conversation}}}:log:{reply}")).Skip(1).Select(e => JsonNode.Parse((string)e!)!).ToArray();
+        var seed = (long)logged[0]["progress"]!["seed"]!;
+        var (steps, tokens) = (logged.Select(e => (int)e["progress"]!["step"]!).ToArray(), logged.Select(e => (int)e["progress"]!["tokens"]!).ToArray());
+        Assert.All(logged, e => Assert.Equal(seed, (long)e["progress"]!["seed"]!));
+        Assert.Equal(steps.Order(), steps);
+        Assert.All(steps.Zip(tokens), pair => Assert.InRange(pair.Second, 0, pair.First));
+        Assert.Equal(((int)events[^1].Raw["usage"]!["completionTokens"]!, (int)events[^1].Raw["usage"]!["completionTokens"]!), (steps[^1], tokens[^1]));
+        Assert.True(tokens[0] < steps[^1]);
+        Assert.All(events, e => Assert.DoesNotContain("progress", e.Raw.Select(p => p.Key)));
+    }
+
+    [Fact]
+    public async Task A_reply_whose_process_died_is_interrupted_though_nobody_reads_it()
+    {
+        await using var redis = await RedisServer.StartAsync();
+        var folder = Directory.CreateTempSubdirectory("chat-test-");
+        await using (var process = await ChatProcess.StartAsync(folder.FullName, redis.Configuration))
+        {
+            await using var client = await process.ConnectAsync();
+            await foreach (var _ in client.Send(await client.StartAsync(), "m", "hi", options: new { decoding = new { minTokens = 60 } }))
+            {
+                process.Kill();
+                break;
+            }
+        }
+        await using var server = await ChatServer.StartAsync(Store.Redis, redis);
+        await using var store = await server.OpenStoreAsync();
+        await Until.TrueAsync(async () => !await store.GetDatabase().KeyExistsAsync("chat:running"));
+
+        var turns = Assert.Single(await server.KeysAsync("*:turns"));
+        Assert.DoesNotContain(await store.GetDatabase().HashValuesAsync(turns), turn => (string?)JsonNode.Parse((string)turn!)!["state"] == "running");
+        folder.Delete(recursive: true);
+    }
+
+    [Fact]
+    public async Task A_tenants_conversations_are_kept_as_long_as_its_policy_says()
+    {
+        await using var server = await ChatServer.StartAsync(Store.Redis, settings: [.. Tokens.Settings, ("Retention:Days", "30"), ("Retention:Tenants:acme", "2"), ("Retention:Tenants:museum", "0")]);
+        await using var store = await server.OpenStoreAsync();
+        foreach (var (tenant, days) in new[] { ("", 30), ("acme", 2), ("museum", 0) })
+        {
+            await using var client = await server.ConnectAsync(token: Tokens.For("ann", tenant: tenant));
+            var conversation = await client.StartAsync();
+            var reply = (await client.Send(conversation, "m", "hello").AllAsync())[0].ReplyId;
+            await client.InvokeAsync("Rate", conversation, reply, "up", null);
+            await client.StreamAsync("Regenerate", conversation, reply, "r", null).AllAsync();
+
+            string[] keys = [.. await server.KeysAsync($"*{conversation}*"), .. await server.KeysAsync($"*{{{tenant}/ann}}*")];
+            Assert.InRange(keys.Length, 9, 12);
+            foreach (var key in keys.Where(k => !k.Contains(":log:", StringComparison.Ordinal)))
+            {
+                var left = await store.GetDatabase().KeyTimeToLiveAsync(key);
+                if (days == 0) Assert.Null(left);
+                else Assert.InRange(left ?? TimeSpan.Zero, TimeSpan.FromDays(days) - TimeSpan.FromHours(1), TimeSpan.FromDays(days));
+            }
+        }
     }
 
     [Fact]
