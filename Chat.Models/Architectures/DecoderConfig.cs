@@ -54,6 +54,14 @@ public sealed record DecoderConfig
     /// <summary>Tokens that end a reply.</summary>
     public IReadOnlyList<int> Ends { get; init; } = [];
 
+    /// <summary>
+    /// Tokens of a prompt and of a reply that are served. Both share the positions; beyond <see cref="LongestServed"/> memory for every row would cost more than such a length is worth here.
+    /// </summary>
+    public int MaxContext => Served - MaxReply;
+    public int MaxReply => Math.Min(1024, Served / 2);
+    public const int LongestServed = 4096;
+    private int Served => Math.Min(MaxPositions, LongestServed);
+
     /// <summary>Width of all query heads, and of all key heads.</summary>
     public int QueryWidth => Heads * HeadWidth;
     public int KeyValueWidth => KeyValueHeads * HeadWidth;

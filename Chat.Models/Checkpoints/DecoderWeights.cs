@@ -50,6 +50,9 @@ public static class DecoderWeights
         }
     }
 
+    /// <summary>Weights of a configuration, aliases not counted twice.</summary>
+    public static long ParameterCount(DecoderConfig config) => Needed(config).Sum(weight => weight.Shape.Aggregate(1L, (product, dim) => product * dim));
+
     /// <summary>Checks that a checkpoint has all a configuration needs, from headers alone. A bias that is stored is used, whether or not the configuration speaks of it.</summary>
     /// <returns>The configuration, with the biases that are there, and its weights. The weights are looked up as they are walked.</returns>
     /// <exception cref="CheckpointException"><c>missing_tensor</c>, <c>shape_mismatch</c> or <c>bad_dtype</c>, while walking.</exception>

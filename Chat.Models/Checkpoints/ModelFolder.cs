@@ -20,12 +20,24 @@ public sealed class ModelFolder
     public const string ConfigFileName = "config.json";
     public const string CardFileName = "chat-model.json";
 
-    private ModelFolder(string path, EncoderDecoderConfig config, ITextTokenizer tokenizer, JsonObject card, ModelDescription description) =>
-        (Path, Config, Tokenizer, Card, Description) = (path, config, tokenizer, card, description);
+    private readonly EncoderDecoderConfig? encoderDecoder;
+
+    private ModelFolder(string path, EncoderDecoderConfig? encoderDecoder, DecoderConfig? decoder, ITextTokenizer tokenizer, ChatFormat? chat, JsonObject card, ModelDescription description) =>
+        (Path, this.encoderDecoder, Decoder, Tokenizer, Chat, Card, Description) = (path, encoderDecoder, decoder, tokenizer, chat, card, description);
 
     public string Path { get; }
-    public EncoderDecoderConfig Config { get; }
+
+    /// <summary>Sizes of an encoder-decoder.</summary>
+    /// <exception cref="InvalidOperationException">The folder holds a decoder-only model.</exception>
+    public EncoderDecoderConfig Config => encoderDecoder ?? throw new InvalidOperationException($"{Path} holds a decoder-only model, not an encoder-decoder.");
+
+    /// <summary>Sizes of a decoder-only model, or <c>null</c> when the folder holds an encoder-decoder. Its first end token is the tokenizer's separator.</summary>
+    public DecoderConfig? Decoder { get; }
+
+    public int VocabularySize => Decoder?.VocabularySize ?? Config.VocabularySize;
     public ITextTokenizer Tokenizer { get; }
+    /// <summary>How a decoder-only model wants conversations written, when its folder says so.</summary>
+    public ChatFormat? Chat { get; }
     /// <summary>The card as it stands in the folder; empty when there is none.</summary>
     public JsonObject Card { get; }
     public ModelDescription Description { get; }
@@ -34,23 +46,47 @@ public sealed class ModelFolder
     public static ModelFolder Open(string path)
     {
         var file = ConfigFile.Load(System.IO.Path.Combine(path, ConfigFileName));
-        if (ModelFamilies.Of(file) is var family && family != ModelFamilies.Eva) throw new CheckpointException(CheckpointErrors.Unsupported, $"Models of type '{family}' cannot be served yet, only 'eva'.");
+        var family = ModelFamilies.Of(file);
         using var checkpoint = Checkpoint.OpenFolder(path);
+        var card = ReadCard(path);
+        if (DecoderConfigFile.Families.TryGetValue(family, out var decoderFamily)) return OpenDecoder(path, DecoderConfigFile.Read(file, decoderFamily), checkpoint, card);
+        if (family != ModelFamilies.Eva)
+            throw new CheckpointException(CheckpointErrors.Unsupported, $"Models of type '{family}' do not chat. Those that do: {string.Join(", ", DecoderConfigFile.Families.Keys.Prepend(ModelFamilies.Eva))}.");
         var (config, weights) = EvaWeights.Locate(EncoderDecoderConfig.Read(file), checkpoint);
         foreach (var _ in weights) { }                                  // each is checked as it is walked
         var tokenizer = TokenizerFiles.Load(path, config);
-        if (tokenizer.VocabularySize > config.VocabularySize)
-            throw new CheckpointException(CheckpointErrors.BadConfig, $"The tokenizer of {path} has {tokenizer.VocabularySize} entries, the model only {config.VocabularySize}.");
-        var card = ReadCard(path);
-        return new ModelFolder(path, config, tokenizer, card, Describe(path, config, card));
+        CheckFits(path, tokenizer, config.VocabularySize);
+        return new ModelFolder(path, config, null, tokenizer, null, card, Describe(path, EncoderDecoder.ParameterCount(config), config.MaxContext, config.MaxReply, card));
     }
 
-    /// <summary>The model with its weights, in evaluation mode. Each call builds a new one.</summary>
+    private static ModelFolder OpenDecoder(string path, DecoderConfig read, Checkpoint checkpoint, JsonObject card)
+    {
+        var (config, weights) = DecoderWeights.Locate(read, checkpoint);
+        foreach (var _ in weights) { }                                  // each is checked as it is walked
+        (config, var tokenizer, var chat) = DecoderFolder.Open(path, config);
+        CheckFits(path, tokenizer, config.VocabularySize);
+        return new ModelFolder(path, null, config, tokenizer, chat, card, Describe(path, DecoderWeights.ParameterCount(config), config.MaxContext, config.MaxReply, card));
+    }
+
+    private static void CheckFits(string path, ITextTokenizer tokenizer, int vocabulary)
+    {
+        if (tokenizer.VocabularySize > vocabulary) throw new CheckpointException(CheckpointErrors.BadConfig, $"The tokenizer of {path} has {tokenizer.VocabularySize} entries, the model only {vocabulary}.");
+    }
+
+    /// <summary>The encoder-decoder with its weights, in evaluation mode. Each call builds a new one.</summary>
     /// <exception cref="CheckpointException">What is wrong with the weights.</exception>
     public EncoderDecoder LoadModel(Device? device = null, ScalarType? dtype = null)
     {
         using var checkpoint = Checkpoint.OpenFolder(Path);
         return EvaWeights.Load(Config, checkpoint, device, dtype);
+    }
+
+    /// <summary>The decoder-only model with its weights, in evaluation mode. Each call builds a new one.</summary>
+    /// <exception cref="CheckpointException">What is wrong with the weights.</exception>
+    public Architectures.Decoder LoadDecoder(Device? device = null, ScalarType? dtype = null)
+    {
+        using var checkpoint = Checkpoint.OpenFolder(Path);
+        return DecoderWeights.Load(Decoder ?? throw new InvalidOperationException($"{Path} holds an encoder-decoder, not a decoder-only model."), checkpoint, device, dtype);
     }
 
     /// <summary>
@@ -69,16 +105,16 @@ public sealed class ModelFolder
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(lines.ToString())));
     }
 
-    private static ModelDescription Describe(string path, EncoderDecoderConfig config, JsonObject card) => new()
+    private static ModelDescription Describe(string path, long parameters, int maxContext, int maxReply, JsonObject card) => new()
     {
         Id = Text(card, "id") ?? System.IO.Path.GetFileName(System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(path))),
         Hash = Hash(path),
         CreatedAt = Text(card, "createdAt") is { } created
             ? DateTimeOffset.TryParse(created, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var at) ? at : throw Bad($"createdAt '{created}' is no date")
             : new DateTimeOffset(File.GetLastWriteTimeUtc(System.IO.Path.Combine(path, ConfigFileName))),
-        Parameters = EncoderDecoder.ParameterCount(config),
-        MaxPromptTokens = config.MaxContext,
-        MaxCompletionTokens = config.MaxReply,
+        Parameters = parameters,
+        MaxPromptTokens = maxContext,
+        MaxCompletionTokens = maxReply,
         Parent = Text(card, "parent"),
         Teacher = Text(card, "teacher"),
         Licence = Text(card, "licence"),

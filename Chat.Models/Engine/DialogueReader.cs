@@ -8,7 +8,7 @@ namespace Chat.Models.Engine;
 /// the model reads, at most <see cref="LongestDialogue"/> ids). System messages are read as the oldest utterance and stay when older turns drop, as long
 /// as the last turn fits beside them; they were said by nobody, so repetition is not counted against them. Thread-safe.
 /// </summary>
-public sealed class DialogueReader(ITextTokenizer tokenizer, int longestContext)
+public sealed class DialogueReader(ITextTokenizer tokenizer, int longestContext) : IDialogueReader
 {
     public const int LongestDialogue = 4096;
 

@@ -38,7 +38,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
             catalog.CheckDefault(model.Description.DefaultDecoding, Limits(model, options));
             catalog.CheckDefault(configured, Limits(model, options));
         }
-        served = models.ToDictionary(m => m.Description.Id, m => new Served(m, Limits(m, options), new(m.Tokenizer, m.Description.MaxPromptTokens),
+        served = models.ToDictionary(m => m.Description.Id, m => new Served(m, Limits(m, options), m.Reader ?? new DialogueReader(m.Tokenizer, m.Description.MaxPromptTokens),
             new GenerationEngine(m.Description.Id, () => m.CreateRunner(options.Rows), options with { OnUsage = share => ShowUsage(m.Description.Id, share) }, time)));
     }
 
@@ -149,5 +149,5 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
     private static DecodingLimits Limits(ServedModel model, EngineOptions options) =>
         new(model.Description.MaxCompletionTokens, options.Rows, model.Tokens.Count, model.Tokens.HasAntonyms);
 
-    private sealed record Served(ServedModel Model, DecodingLimits Limits, DialogueReader Reader, GenerationEngine Engine);
+    private sealed record Served(ServedModel Model, DecodingLimits Limits, IDialogueReader Reader, GenerationEngine Engine);
 }

@@ -18,35 +18,51 @@ public sealed record ServedModel
     public required ITextTokenizer Tokenizer { get; init; }
     public required TokenTable Tokens { get; init; }
 
+    /// <summary>Turns messages into ids; <c>null</c> for the dialogue format of our own models.</summary>
+    public IDialogueReader? Reader { get; init; }
+
     /// <summary>Makes a runner with so many rows; called on the thread that will own it.</summary>
     public required Func<int, IRunner> CreateRunner { get; init; }
 
     /// <summary>A model folder, run by the kernels of this process. Weights are read when the runner is made; libtorch never is.</summary>
     public static ServedModel OnKernels(ModelFolder folder, WeightFormat format = WeightFormat.Exact, Team? team = null) => From(folder, rows =>
     {
+        if (folder.Decoder is not null) throw new CheckpointException(CheckpointErrors.Unsupported, $"{folder.Path} holds a decoder-only model, which the kernels do not run; libtorch does (Models:Runner torch).");
         using var checkpoint = Checkpoint.OpenFolder(folder.Path);
         return WarmedUp(new CpuRunner(folder.Config, checkpoint, rows, format, team), folder);
     });
 
     /// <summary>A model folder, run by libtorch. Weights are read when the runner is made.</summary>
-    public static ServedModel OnTorch(ModelFolder folder, Device? device = null, ScalarType? dtype = null) =>
-        From(folder, rows => WarmedUp(new OwningRunner(folder.LoadModel(device, dtype), rows), folder));
+    public static ServedModel OnTorch(ModelFolder folder, Device? device = null, ScalarType? dtype = null) => From(folder, rows => WarmedUp(Torch(folder, device, dtype, rows), folder));
+
+    private static OwningRunner Torch(ModelFolder folder, Device? device, ScalarType? dtype, int rows)
+    {
+        if (folder.Decoder is null)
+        {
+            var model = folder.LoadModel(device, dtype);
+            return new OwningRunner(new TorchRunner(model, rows), model);
+        }
+        var decoder = folder.LoadDecoder(device, dtype);
+        return new OwningRunner(new TorchRunner(decoder, rows), decoder);
+    }
 
     private static ServedModel From(ModelFolder folder, Func<int, IRunner> createRunner) => new()
     {
         Description = folder.Description,
         Tokenizer = folder.Tokenizer,
-        Tokens = TokenTable.From(folder.Tokenizer, folder.Config.VocabularySize, Antonyms(Path.Combine(folder.Path, AntonymsFileName))),
+        Reader = folder.Decoder is null ? null : new ChatTemplateReader((ByteLevelTokenizer)folder.Tokenizer, folder.Chat, folder.Description.MaxPromptTokens, TimeProvider.System),
+        Tokens = TokenTable.From(folder.Tokenizer, folder.VocabularySize, Antonyms(Path.Combine(folder.Path, AntonymsFileName))),
         CreateRunner = createRunner,
     };
 
     // The first pass takes many times as long as any later one: libraries are loaded, kernels compiled, memory touched.
     private static IRunner WarmedUp(IRunner runner, ModelFolder folder)
     {
-        runner.Prefill([new(0, new[] { folder.Config.Separator, folder.Config.Start }, default)]);
-        runner.Decode([0], [folder.Config.Separator]);
+        var special = folder.Tokenizer.Special;
+        runner.Prefill([new(0, new[] { special.Separator, special.Start }, default)]);
+        runner.Decode([0], [special.Separator]);
         runner.Free(0);
-        return runner;
+        return folder.Decoder is { Ends.Count: > 1 } decoder ? new OneEndRunner(runner, decoder.Ends) : runner;
     }
 
     /// <summary>The word pairs of an <c>antonyms.json</c> (<c>{"pairs": [["高", "低"]]}</c>); none when there is no such file.</summary>
@@ -65,17 +81,8 @@ public sealed record ServedModel
     }
 
     /// <summary>A <see cref="TorchRunner"/> that disposes of its model too.</summary>
-    private sealed class OwningRunner : IRunner
+    private sealed class OwningRunner(TorchRunner runner, TorchSharp.torch.nn.Module model) : IRunner
     {
-        private readonly EncoderDecoder model;
-        private readonly TorchRunner runner;
-
-        public OwningRunner(EncoderDecoder model, int rows)
-        {
-            this.model = model;
-            runner = new(model, rows);
-        }
-
         public int VocabularySize => runner.VocabularySize;
         public int Rows => runner.Rows;
         public int MaxContext => runner.MaxContext;

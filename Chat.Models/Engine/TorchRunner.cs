@@ -5,30 +5,27 @@ using static TorchSharp.torch;
 namespace Chat.Models.Engine;
 
 /// <summary>
-/// Runs an encoder-decoder on any device TorchSharp has. Rows of one call are computed as one padded batch, each at its own position.
+/// Runs an encoder-decoder or a decoder-only model on any device TorchSharp has. Rows of one call are computed as one padded batch, each at its own position.
 /// Memory for all rows is taken at construction; a call leaves no tensor behind. Owns neither thread nor model: one thread makes all calls.
 /// </summary>
 public sealed class TorchRunner : IRunner
 {
-    private readonly EncoderDecoder model;
-    private readonly DecoderCache cache;
+    private readonly TorchModel model;
     private float[] scores = [];
 
     /// <param name="rows">Hypotheses alive at once.</param>
     /// <param name="maxContext">Longest context, tokens; the configuration's when <c>null</c>.</param>
     /// <param name="maxReply">Longest reply, tokens; the configuration's when <c>null</c>.</param>
-    public TorchRunner(EncoderDecoder model, int rows, int? maxContext = null, int? maxReply = null)
-    {
-        this.model = model;
-        model.eval();
-        // The start token stands before the reply's first.
-        cache = new DecoderCache(model.Config, rows, maxContext ?? model.Config.MaxContext, (maxReply ?? model.Config.MaxReply) + 1, model.WeightDevice, model.WeightType);
-    }
+    public TorchRunner(EncoderDecoder model, int rows, int? maxContext = null, int? maxReply = null) => this.model = new TorchEncoderDecoder(model, rows, maxContext, maxReply);
 
-    public int VocabularySize => model.Config.VocabularySize;
-    public int Rows => cache.Rows;
-    public int MaxContext => cache.MaxContext;
-    public int MaxReply => cache.MaxReply - 1;
+    /// <inheritdoc cref="TorchRunner(EncoderDecoder, int, int?, int?)"/>
+    /// <exception cref="ArgumentException">More tokens than the model has learned positions.</exception>
+    public TorchRunner(Decoder model, int rows, int? maxContext = null, int? maxReply = null) => this.model = new TorchDecoder(model, rows, maxContext, maxReply);
+
+    public int VocabularySize => model.VocabularySize;
+    public int Rows => model.Rows;
+    public int MaxContext => model.MaxContext;
+    public int MaxReply => model.MaxReply;
 
     /// <inheritdoc/>
     /// <exception cref="ArgumentException">An empty or too long context, too many emitted tokens, an id outside the vocabulary, a row twice.</exception>
@@ -36,29 +33,19 @@ public sealed class TorchRunner : IRunner
     {
         if (items.IsEmpty) return [];
         var rows = new int[items.Length];
-        var contextLengths = new int[items.Length];
-        var replyLengths = new int[items.Length];
         for (var i = 0; i < items.Length; i++)
         {
             var (row, context, emitted) = items[i];
             if (context.Length < 1 || context.Length > MaxContext) throw new ArgumentException($"Row {row}'s context has {context.Length} tokens: 1 to {MaxContext} can be read.");
             if (emitted.Length >= MaxReply) throw new ArgumentException($"Row {row} has {emitted.Length} emitted tokens of at most {MaxReply}: none can follow.");
-            (rows[i], contextLengths[i], replyLengths[i]) = (row, context.Length, emitted.Length + 1);
+            CheckIds(context.Span);
+            CheckIds(emitted.Span);
+            rows[i] = row;
         }
         CheckRows(rows);
-
         using var gradients = no_grad();
         using var scope = NewDisposeScope();
-        var contexts = Batch(items, contextLengths, static (item, target) => item.Context.Span.CopyTo(target));
-        var replies = Batch(items, replyLengths, (item, target) =>
-        {
-            target[0] = model.Config.Start;
-            item.Emitted.Span.CopyTo(target[1..]);
-        });
-        model.Begin(cache, rows, contexts, contextLengths);
-        var logits = model.Step(cache, rows, replies, replyLengths);                                            // [n T V]
-        var last = tensor([.. replyLengths.Select((length, i) => (long)i * logits.shape[1] + length - 1)], device: logits.device);
-        return Scores(logits.flatten(0, 1).index_select(0, last));
+        return Scores(model.Prefill(items, rows));
     }
 
     /// <inheritdoc/>
@@ -72,10 +59,7 @@ public sealed class TorchRunner : IRunner
         CheckIds(tokens);
         using var gradients = no_grad();
         using var scope = NewDisposeScope();
-        var counts = new int[rows.Length];
-        counts.AsSpan().Fill(1);
-        var ids = tensor(tokens.ToArray(), [rows.Length, 1], dtype: ScalarType.Int64, device: model.WeightDevice);
-        return Scores(model.Step(cache, rows, ids, counts).squeeze(1));
+        return Scores(model.Decode(rows, tensor(tokens.ToArray(), [rows.Length, 1], dtype: ScalarType.Int64, device: model.Device)));
     }
 
     /// <inheritdoc/>
@@ -87,31 +71,18 @@ public sealed class TorchRunner : IRunner
             CheckRow(to);
         }
         using var gradients = no_grad();
-        cache.Fork(copies);
+        model.Fork(copies);
     }
 
     /// <inheritdoc/>
     public void Free(int row)
     {
         CheckRow(row);
-        cache.Free(row);
+        model.Free(row);
     }
 
     /// <summary>Frees the rows' memory; the model stays its owner's.</summary>
-    public void Dispose() => cache.Dispose();
-
-    private delegate void Fill(PrefillItem item, Span<int> target);
-
-    /// <summary>Ragged rows as one batch, padded on the right. [n longest]</summary>
-    private Tensor Batch(ReadOnlySpan<PrefillItem> items, int[] lengths, Fill fill)
-    {
-        var longest = lengths.Max();
-        var ids = new int[items.Length * longest];
-        ids.AsSpan().Fill(model.Config.Pad);
-        for (var i = 0; i < items.Length; i++) fill(items[i], ids.AsSpan(i * longest, lengths[i]));
-        CheckIds(ids);
-        return tensor(ids, [items.Length, longest], dtype: ScalarType.Int64, device: model.WeightDevice);
-    }
+    public void Dispose() => model.Dispose();
 
     /// <summary>[n V] → the caller's span, in memory that the next call reuses.</summary>
     private ReadOnlySpan<float> Scores(Tensor logits)

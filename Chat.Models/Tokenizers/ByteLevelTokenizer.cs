@@ -43,20 +43,29 @@ public sealed class ByteLevelTokenizer : ITextTokenizer
         return ids;
     }
 
+    /// <summary>The names of the special tokens.</summary>
+    public IEnumerable<string> SpecialNames => file.Added.Where(token => token.Special).Select(token => token.Content);
+
+    /// <summary>The id of an added token, or <c>null</c>.</summary>
+    public int? FindAdded(string name) => added.TryGetValue(name, out var token) ? token.Id : null;
+
     /// <summary>As Hugging Face encodes: added tokens in the text are found, and the post-processor's ids put around it.</summary>
-    public IReadOnlyList<int> EncodeWithAdded(string text, bool template)
+    /// <param name="plain">Changes each piece between added tokens before it is encoded.</param>
+    public IReadOnlyList<int> EncodeWithAdded(string text, bool template, Func<string, string>? plain = null)
     {
         List<int> ids = template ? [.. file.Before] : [];
         var at = 0;
         for (var match = addedPattern?.Match(text); match is { Success: true }; match = match.NextMatch())
         {
-            EncodePlain(text[at..match.Index], ids);
+            EncodePlain(Plain(text[at..match.Index]), ids);
             ids.Add(added[match.Groups["token"].Value].Id);
             at = match.Index + match.Length;
         }
-        EncodePlain(text[at..], ids);
+        EncodePlain(Plain(text[at..]), ids);
         if (template) ids.AddRange(file.Behind);
         return ids;
+
+        string Plain(string piece) => plain is null ? piece : plain(piece);
     }
 
     public ReadOnlySpan<byte> Bytes(int id) => addedById.TryGetValue(id, out var token) && token.Special ? [] : RawBytes(id);

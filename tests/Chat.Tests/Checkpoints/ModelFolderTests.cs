@@ -70,7 +70,7 @@ public sealed class ModelFolderTests : IDisposable
     [InlineData("chat-model.json", """{"defaultDecoding":"greedy"}""", "bad_config")]
     [InlineData("vocab.txt", "<s_0>\n<sep>\n<pad>\n", "bad_config")]
     [InlineData("vocab.txt", "<s_0>\n<sep>\n<pad>\n<unk>\na\na\n", "bad_config")]
-    [InlineData("config.json", """{"model_type":"llama"}""", "unsupported")]
+    [InlineData("config.json", """{"model_type":"bert"}""", "unsupported")]
     [InlineData("config.json", """{"model_type":"eva"}""", "bad_config")]
     public void A_folder_with_a_bad_file_is_refused(string name, string text, string kind)
     {

@@ -1,0 +1,85 @@
+using Chat.Models.Architectures;
+using static TorchSharp.torch;
+
+namespace Chat.Models.Engine;
+
+/// <summary>A decoder-only model: context and reply are one text. Long prompts are read in pieces, so that no pass holds scores of all against all.</summary>
+internal sealed class TorchDecoder : TorchModel
+{
+    private const int Piece = 128;
+    private readonly Decoder model;
+    private readonly KeyValueRows cache;
+    private readonly int[] contexts;                    // tokens of each row's context; 0 when the row is free
+
+    public TorchDecoder(Decoder model, int rows, int? maxContext, int? maxReply)
+    {
+        this.model = model;
+        model.eval();
+        (MaxContext, MaxReply) = (maxContext ?? model.Config.MaxContext, maxReply ?? model.Config.MaxReply);
+        if (model.Config.Rotary is null && MaxContext + MaxReply > model.Config.MaxPositions)
+            throw new ArgumentException($"{MaxContext} + {MaxReply} tokens are asked for; the model has {model.Config.MaxPositions} learned positions.");
+        cache = model.Cache(rows, MaxContext + MaxReply);
+        contexts = new int[rows];
+    }
+
+    public override int VocabularySize => model.Config.VocabularySize;
+    public override int Rows => cache.Rows;
+    public override int MaxContext { get; }
+    public override int MaxReply { get; }
+    public override Device Device => model.WeightDevice;
+
+    public override Tensor Prefill(ReadOnlySpan<PrefillItem> items, int[] rows)
+    {
+        var lengths = new int[items.Length];
+        for (var i = 0; i < items.Length; i++)
+        {
+            (lengths[i], contexts[rows[i]]) = (items[i].Context.Length + items[i].Emitted.Length, items[i].Context.Length);
+            cache.Clear(rows[i]);
+        }
+        var ids = Batch(items, lengths, pad: 0, static (item, target) =>
+        {
+            item.Context.Span.CopyTo(target);
+            item.Emitted.Span.CopyTo(target[item.Context.Length..]);
+        });
+        var last = new Tensor[items.Length];                                                                    // [C] each
+        for (var from = 0; from < lengths.Max(); from += Piece) Read(rows, ids, lengths, from, last);
+        return model.Score(stack(last));
+    }
+
+    private void Read(int[] rows, Tensor ids, int[] lengths, int from, Tensor[] last)
+    {
+        using var scope = NewDisposeScope();
+        int[] going = [.. Enumerable.Range(0, rows.Length).Where(i => lengths[i] > from)], counts = [.. going.Select(i => Math.Min(Piece, lengths[i] - from))];
+        var piece = ids.narrow(1, from, counts.Max()).index_select(0, tensor([.. going.Select(i => (long)i)], device: Device));
+        var hidden = model.Advance(cache, going.Select(i => rows[i]).ToArray(), piece, counts);                // [n T C]
+        for (var i = 0; i < going.Length; i++)
+            if (from + counts[i] == lengths[going[i]]) last[going[i]] = hidden[i, counts[i] - 1].MoveToOuterDisposeScope();
+    }
+
+    public override Tensor Decode(ReadOnlySpan<int> rows, Tensor ids)
+    {
+        foreach (var row in rows)
+        {
+            if (contexts[row] == 0) throw new InvalidOperationException($"Row {row} holds no context.");
+            if (cache.Length(row) - contexts[row] >= MaxReply) throw new InvalidOperationException($"Row {row} holds {MaxReply} tokens of a reply; no more fit.");
+        }
+        return model.Step(cache, rows, ids, Ones(rows.Length)).squeeze(1);
+    }
+
+    public override void Fork(ReadOnlySpan<(int From, int To)> copies)
+    {
+        foreach (var (from, _) in copies)
+            if (contexts[from] == 0) throw new InvalidOperationException($"Row {from} holds no context to copy.");
+        var before = contexts.ToArray();
+        foreach (var (from, to) in copies) contexts[to] = before[from];
+        cache.Fork(copies);
+    }
+
+    public override void Free(int row)
+    {
+        contexts[row] = 0;
+        cache.Clear(row);
+    }
+
+    public override void Dispose() => cache.Dispose();
+}

@@ -1,0 +1,43 @@
+using static TorchSharp.torch;
+
+namespace Chat.Models.Engine;
+
+/// <summary>What <see cref="TorchRunner"/> needs of an architecture: rows under way, in its own cache. Calls come without gradients, inside a dispose scope, and checked.</summary>
+internal abstract class TorchModel : IDisposable
+{
+    public abstract int VocabularySize { get; }
+    public abstract int Rows { get; }
+    public abstract int MaxContext { get; }
+    public abstract int MaxReply { get; }
+    public abstract Device Device { get; }
+
+    /// <summary>Reads dialogues into rows. [n V]: scores of each row's next token.</summary>
+    public abstract Tensor Prefill(ReadOnlySpan<PrefillItem> items, int[] rows);
+
+    /// <summary>Feeds a token to each row, [n 1]. [n V]</summary>
+    /// <exception cref="InvalidOperationException">A row is free, or full.</exception>
+    public abstract Tensor Decode(ReadOnlySpan<int> rows, Tensor ids);
+
+    public abstract void Fork(ReadOnlySpan<(int From, int To)> copies);
+    public abstract void Free(int row);
+    public abstract void Dispose();
+
+    protected delegate void Fill(PrefillItem item, Span<int> target);
+
+    /// <summary>Ragged rows as one batch, padded on the right. [n longest]</summary>
+    protected Tensor Batch(ReadOnlySpan<PrefillItem> items, int[] lengths, int pad, Fill fill)
+    {
+        var longest = lengths.Max();
+        var ids = new int[items.Length * longest];
+        ids.AsSpan().Fill(pad);
+        for (var i = 0; i < items.Length; i++) fill(items[i], ids.AsSpan(i * longest, lengths[i]));
+        return tensor(ids, [items.Length, longest], dtype: ScalarType.Int64, device: Device);
+    }
+
+    protected static int[] Ones(int count)
+    {
+        var ones = new int[count];
+        ones.AsSpan().Fill(1);
+        return ones;
+    }
+}

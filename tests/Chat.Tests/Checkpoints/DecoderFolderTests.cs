@@ -1,0 +1,90 @@
+using System.Text.Json.Nodes;
+using Chat.Domain.Generation;
+using Chat.Domain.Plugins;
+using Chat.Models.Checkpoints;
+using Chat.Models.Decoding;
+using Chat.Models.Engine;
+using Chat.Models.Tokenizers;
+using Chat.Tests.Architectures;
+
+namespace Chat.Tests.Checkpoints;
+
+/// <summary>A decoder-only folder in Hugging Face's layout, from its files to a reply.</summary>
+public sealed class DecoderFolderTests : IDisposable
+{
+    private readonly TemporaryFolder folder = new();
+
+    public DecoderFolderTests()
+    {
+        var config = TinyDecoder.Families["llama3"] with { VocabularySize = 304, MaxPositions = 256, Start = null, Ends = [303] };
+        using var model = TinyDecoder.Build(config);
+        DecoderWeights.Save(model, folder.At("model.safetensors"));
+        File.WriteAllText(folder.At("config.json"), DecoderConfigFile.ToJson(config));
+        File.Copy(Golden.At("families/tokenizers/a/tokenizer.json"), folder.At("tokenizer.json"));
+        File.WriteAllText(folder.At("generation_config.json"), """{"eos_token_id":[300,303,999]}""");
+        File.WriteAllText(folder.At("tokenizer_config.json"), """{"chat_template":"{% for m in messages %}{{ m.role ~ ': ' ~ m.content ~ eos_token }}{% endfor %}assistant:","eos_token":{"content":"<|user|>"}}""");
+    }
+
+    public void Dispose() => folder.Dispose();
+
+    [Fact]
+    public void A_folder_tells_its_ends_its_format_and_its_limits()
+    {
+        var model = ModelFolder.Open(folder.Path);
+        Assert.Equal([301, 300, 303], model.Decoder!.Ends);                        // the turn's end first, then what the other files name
+        Assert.Equal(301, model.Tokenizer.Special.Separator);
+        Assert.Equal("<|user|>", model.Chat!.EndToken);
+        Assert.Equal((128, 128), (model.Description.MaxPromptTokens, model.Description.MaxCompletionTokens));
+        using var weights = model.LoadDecoder();
+        Assert.Equal(model.Description.Parameters, weights.parameters().Sum(weight => weight.numel()));
+        Assert.Throws<InvalidOperationException>(() => model.Config);
+        Assert.Throws<InvalidOperationException>(() => model.LoadModel());
+    }
+
+    [Fact]
+    public async Task It_chats_through_the_engine()
+    {
+        using var models = new InProcessChatModels([ServedModel.OnTorch(ModelFolder.Open(folder.Path))], new DecodingCatalog(new PluginCatalog(typeof(IDecodingStrategy).Assembly)), null, new() { Rows = 4 }, TimeProvider.System, () => 9);
+        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        async Task<List<GenerationChunk>> Hear(string text, string strategy)
+        {
+            var request = new GenerationRequest { RequestId = "r", Model = models.Models[0].Id, Messages = [new(ChatRole.User, text)], Decoding = new JsonObject { ["strategy"] = strategy, ["maxTokens"] = 12 } };
+            var chunks = new List<GenerationChunk>();
+            await foreach (var chunk in models.GenerateAsync(request, deadline.Token)) chunks.Add(chunk);
+            return chunks;
+        }
+        var together = await Task.WhenAll(Hear("hello", "greedy"), Hear("你好", "greedy"), Hear("hello", "beam"));
+        Assert.All(together, chunks => Assert.InRange(chunks[^1].End!.CompletionTokens, 1, 12));
+        Assert.NotEqual(Ids(together[0]), Ids(together[1]));
+        Assert.Equal(Ids(await Hear("hello", "greedy")), Ids(together[0]));
+
+        static IEnumerable<int> Ids(List<GenerationChunk> chunks) => chunks.SelectMany(chunk => chunk.Tokens).Select(token => token.Chosen.Id).ToArray();
+    }
+
+    [Fact]
+    public void A_template_beside_the_configuration_is_read_first_and_a_bad_file_is_named()
+    {
+        File.WriteAllText(folder.At("chat_template.jinja"), "{{ 1 }}");
+        Assert.Equal("{{ 1 }}", ModelFolder.Open(folder.Path).Chat!.Template);
+        foreach (var wrong in new[] { "[]", "{", """{"chat_template":[{"name":"x","template":"y"}]}""", """{"chat_template":"x","eos_token":7}""" })
+        {
+            File.Delete(folder.At("chat_template.jinja"));
+            File.WriteAllText(folder.At("tokenizer_config.json"), wrong);
+            var error = Assert.Throws<CheckpointException>(() => ModelFolder.Open(folder.Path));
+            Assert.Equal(CheckpointErrors.BadConfig, error.Kind);
+            Assert.Contains(ChatFormat.ConfigFileName, error.Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public void A_folder_without_any_end_token_is_refused()
+    {
+        File.Delete(folder.At("generation_config.json"));
+        File.Delete(folder.At("tokenizer_config.json"));
+        Assert.Equal([303], ModelFolder.Open(folder.Path).Decoder!.Ends);
+        var config = JsonNode.Parse(File.ReadAllText(folder.At("config.json")))!.AsObject();
+        config.Remove("eos_token_id");
+        File.WriteAllText(folder.At("config.json"), config.ToJsonString());
+        Assert.Contains("eos_token_id", Assert.Throws<CheckpointException>(() => ModelFolder.Open(folder.Path)).Message, StringComparison.Ordinal);
+    }
+}
