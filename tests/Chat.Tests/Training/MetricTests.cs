@@ -31,11 +31,12 @@ public class MetricTests
     }
 
     [Fact]
-    public void The_shipped_prompts_are_fifty_a_language()
+    public void The_shipped_prompts_are_at_least_fifty_a_language_and_couplets_of_both_lengths()
     {
         var prompts = PromptFile.Parse(File.ReadAllLines(Path.Combine(AppContext.BaseDirectory, "Evaluation", "prompts.txt")));
 
-        Assert.Equal([("en", 50), ("zh", 50)], prompts.CountBy(p => p.Language).Select(c => (c.Key, c.Value)));
-        Assert.Equal(100, prompts.Distinct().Count());
+        Assert.Equal([("en", 50), ("zh", 60)], prompts.CountBy(p => p.Language).Select(c => (c.Key, c.Value)));
+        Assert.Equal(110, prompts.Distinct().Count());
+        Assert.Equal([(5, 10), (7, 10)], prompts.Where(p => p.Kind == "couplet").CountBy(p => p.Text.Length).Select(c => (c.Key, c.Value)));
     }
 }
