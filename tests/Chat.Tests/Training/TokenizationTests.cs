@@ -52,14 +52,14 @@ public class TokenizationTests
     }
 
     [Fact]
-    public void Han_runs_are_parted_from_letters_and_held_to_32()
+    public void Each_Han_character_and_each_digit_stands_alone()
     {
-        var text = "Debian系统" + new string('河', 70) + "和2020年";
+        const string Text = "Debian系统和2020年, ok";
 
         var words = new List<string>();
-        foreach (var word in PreTokenizer.Words(text)) words.Add(text.Substring(word.Index, word.Length));
+        foreach (var word in PreTokenizer.Words(Text)) words.Add(Text.Substring(word.Index, word.Length));
 
-        Assert.Equal(["Debian", "系统" + new string('河', 30), new string('河', 32), new string('河', 8) + "和", "2", "0", "2", "0", "年"], words);
+        Assert.Equal(["Debian", "系", "统", "和", "2", "0", "2", "0", "年", ",", " ok"], words);
     }
 
     private static BytePairs Train(int merges)
