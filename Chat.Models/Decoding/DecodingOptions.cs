@@ -52,6 +52,9 @@ public record DecodingOptions
     /// <summary>Bans antonyms of the utterance's words; needs a model with an <c>antonyms.json</c>.</summary>
     public bool Antonyms { get; init; }
 
+    /// <summary>A line of verse of five or seven Han characters is answered by a line of equal length, unless the reply is prose.</summary>
+    public bool EqualLines { get; init; }
+
     /// <summary>A copy of the same type.</summary>
     public DecodingOptions Copy() => this with { };
 }

@@ -11,6 +11,7 @@ public sealed class TokenTable
     private readonly string[] texts;
     private readonly byte[][] bytes;
     private readonly bool[] special;
+    private readonly int[] han;
     private readonly string[][] units, characters;
     private readonly Dictionary<string, int> ids = new(StringComparer.Ordinal);
     private readonly Dictionary<int, int[]> antonyms = [];
@@ -27,6 +28,7 @@ public sealed class TokenTable
         this.bytes = [.. bytes];
         special = [.. bytes.Select((b, id) => b.Length == 0 && id != separator)];
         characters = [.. texts.Select((t, id) => id == separator ? [t] : Characters(t))];
+        han = [.. texts.Select((t, id) => bytes[id].Length == 0 ? 0 : t.StartsWith('\uFFFE') ? bytes[id].Count(b => b is >= 0xE3 and <= 0xE9) : t.EnumerateRunes().TakeWhile(IsHan).Count())];
         units = [.. texts.Select((t, id) => bytes[id].Length == 0 || !Explodes(t) ? t.Length == 0 ? [] : [t] : Characters(t))];
         for (var id = texts.Count - 1; id >= 0; id--)
             if (texts[id] is not ("" or " " or "\n")) ids[texts[id]] = id;                // a blank alone is never banned; the first of equal texts counts
@@ -55,6 +57,12 @@ public sealed class TokenTable
     public ReadOnlySpan<string> CharacterUnits(int id) => characters[id];
 
     public ReadOnlySpan<int> Antonyms(int id) => antonyms.TryGetValue(id, out var found) ? found : [];
+
+    /// <summary>Han characters with which the token begins; in one that is no whole text, the bytes that begin such a character.</summary>
+    public int HanCharacters(int id) => han[id];
+
+    /// <summary>A Han character of the basic plane, radicals and marks excepted.</summary>
+    public static bool IsHan(Rune rune) => rune.Value is >= 0x3400 and <= 0x4DBF or >= 0x4E00 and <= 0x9FFF;
 
     /// <summary>The id of exactly this text.</summary>
     public bool TryFind(string text, out int id) => ids.TryGetValue(text, out id);

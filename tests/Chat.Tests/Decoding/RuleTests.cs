@@ -1,3 +1,4 @@
+using System.Text;
 using Chat.Models.Decoding;
 using Chat.Models.Decoding.Rules;
 using CsCheck;
@@ -7,6 +8,62 @@ namespace Chat.Tests.Decoding;
 public sealed class RuleTests
 {
     private static TokenTable Eva => EvaGoldenTests.Tokens;
+
+    /// <summary>0 pad, 1 end, 2 start; each Han character a token, one of them also in two parts; two in one; marks; a word.</summary>
+    private static readonly TokenTable Verse = VerseTokens(["山", "水", "云", "月", "风"], "花"u8.ToArray()[..2], "花"u8.ToArray()[2..], Encoding.UTF8.GetBytes("明月"), Encoding.UTF8.GetBytes("，"), Encoding.UTF8.GetBytes("。"), "yes"u8.ToArray());
+
+    private static TokenTable VerseTokens(string[] characters, params byte[][] others)
+    {
+        byte[][] bytes = [[], [], [], .. characters.Select(Encoding.UTF8.GetBytes), .. others];
+        var strict = new UTF8Encoding(false, true);
+        string Text(byte[] b, int id)
+        {
+            try { return b.Length == 0 ? $"<{id}>" : strict.GetString(b); }
+            catch (DecoderFallbackException) { return $"\uFFFE{id}\uFFFE"; }
+        }
+        return new([.. bytes.Select(Text)], bytes, separator: 1);
+    }
+
+    [Fact]
+    public void A_line_of_verse_is_answered_by_one_as_long_or_by_prose()
+    {
+        var rule = new EqualLinesRule();
+        Gen.Select(Gen.OneOfConst(5, 7), Gen.Int[3, 7].Array[7], Gen.Int[0, 1_000_000]).Sample((length, line, seed) =>
+        {
+            int[] dialogue = [3, 1, .. line[..length], 1, 2];
+            var row = rule.Start(new() { EqualLines = true }, Verse, dialogue);
+            Assert.NotNull(row);
+
+            var random = new Random(seed);
+            var reply = new List<int>();
+            while (reply.Count < 40)
+            {
+                float[] scores = [.. Enumerable.Range(0, Verse.Count).Select(id => id is 0 or 2 ? float.NegativeInfinity : random.NextSingle() * 8)];
+                if (reply.Count > 0 && reply[^1] == 8) for (var id = 0; id < scores.Length; id++) if (id != 9) scores[id] = float.NegativeInfinity;     // a character begun is ended
+                else scores[9] = float.NegativeInfinity;
+                row.Apply(scores, [.. reply]);
+                var best = Array.IndexOf(scores, scores.Max());
+                if (best == 1) break;
+                reply.Add(best);
+            }
+            var text = Encoding.UTF8.GetString([.. reply.SelectMany(id => Verse.Bytes(id).ToArray())]);
+            if (text.EnumerateRunes().All(TokenTable.IsHan)) Assert.Equal(length, text.Length);
+        }, iter: 2000);
+    }
+
+    [Theory]
+    [InlineData(4)]
+    [InlineData(6)]
+    [InlineData(8)]
+    public void Lines_of_other_lengths_are_left_alone(int length) =>
+        Assert.Null(new EqualLinesRule().Start(new() { EqualLines = true }, Verse, new[] { 3, 1 }.Concat(Enumerable.Repeat(4, length)).Append(1).Append(2).ToArray()));
+
+    [Fact]
+    public void What_has_a_mark_is_no_line_of_verse()
+    {
+        Assert.Null(new EqualLinesRule().Start(new() { EqualLines = true }, Verse, new[] { 3, 4, 5, 6, 7, 12, 1, 2 }));
+        Assert.Null(new EqualLinesRule().Start(new(), Verse, new[] { 3, 4, 5, 6, 7, 1, 2 }));
+    }
 
     [Fact]
     public void Order_of_unseen_tokens_stays_and_a_seen_token_never_rises()
