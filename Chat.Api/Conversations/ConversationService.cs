@@ -14,7 +14,7 @@ internal static class ConversationService
     public static void AddConversations(this WebApplicationBuilder builder)
     {
         var services = builder.Services;
-        services.AddSingleton((builder.Configuration.GetSection("Replies").Get<ReplySettings>() ?? new()).Checked());
+        services.AddSingleton(builder.Configuration.GetSection("Replies").Get<ReplySettings>() ?? new());
         services.AddSingleton(new Bots(builder.Configuration));
         services.AddSingleton<RunningReplies>();
         services.AddHostedService(sp => sp.GetRequiredService<RunningReplies>());

@@ -13,10 +13,6 @@ internal sealed class ReplySettings
     /// <summary>A reply that nobody reads, on any gateway, is stopped after this.</summary>
     public double NoReaderSeconds { get; set; } = 60;
 
-    /// <exception cref="InvalidOperationException">A value out of its range.</exception>
-    public ReplySettings Checked() => NoReaderSeconds > 0 && NoReader < ReplyLog.ReaderMark && CoalesceMs >= 0 ? this
-        : throw new InvalidOperationException($"Replies: CoalesceMs is {CoalesceMs} (from 0), NoReaderSeconds is {NoReaderSeconds} (above 0, below {ReplyLog.ReaderMark.TotalSeconds:0}).");
-
     public TimeSpan Coalesce => TimeSpan.FromMilliseconds(CoalesceMs);
     public TimeSpan NoReader => TimeSpan.FromSeconds(NoReaderSeconds);
 }

@@ -1,5 +1,5 @@
-using System.Globalization;
 using System.Security.Cryptography;
+using Chat.Api.Operations;
 using Chat.Domain.Generation;
 using Chat.Domain.Plugins;
 using Chat.Models.Checkpoints;
@@ -70,22 +70,29 @@ public static class InProcessModels
         var configuration = services.GetRequiredService<IConfiguration>();
         var options = configuration.GetSection("Models").Get<ModelsOptions>() ?? new();
         var logger = services.GetRequiredService<ILogger<InProcessChatModels>>();
-        if (options is not { Rows: >= 1, QueueLimit: >= 1, PrefillBatch: >= 1, Threads: null or >= 1 })
-            throw new InvalidOperationException($"Models:Rows, Models:QueueLimit, Models:PrefillBatch and Models:Threads must be at least 1, not {options.Rows}, {options.QueueLimit}, {options.PrefillBatch} and {options.Threads?.ToString(CultureInfo.InvariantCulture) ?? "unset"}.");
+        foreach (var (name, value) in new[] { ("Rows", options.Rows), ("QueueLimit", options.QueueLimit), ("PrefillBatch", options.PrefillBatch), ("Threads", options.Threads ?? 1) })
+            SettingsCheck.Require(value >= 1, "Models:" + name, value, "at least 1");
         var serve = Runner(options);
-        var models = Order(Folders(options.Folder).Select(ModelFolder.Open), options).Select(serve).ToList();
+        var models = Order(Folders(options.Folder).Select(Open), options).Select(serve).ToList();
         foreach (var model in models) logger.LogInformation("Serving {Model}, {Parameters} parameters, content {Hash}", model.Description.Id, model.Description.Parameters, model.Description.Hash);
-        return new(models, services.GetRequiredService<DecodingCatalog>(), DecodingDefaults.Read(configuration.GetSection("Decoding:Default")),
-            new()
-            {
-                Rows = options.Rows,
-                QueueLimit = options.QueueLimit,
-                PrefillBatch = options.PrefillBatch,
-                OnFailure = error => logger.LogError(error, "A model failed"),
-            },
-            services.GetService<TimeProvider>() ?? TimeProvider.System,
-            // Fits a JavaScript number, so that a page can send it back.
-            () => RandomNumberGenerator.GetInt32(int.MaxValue));
+        var engine = new EngineOptions
+        {
+            Rows = options.Rows,
+            QueueLimit = options.QueueLimit,
+            PrefillBatch = options.PrefillBatch,
+            OnFailure = error => logger.LogError(error, "A model failed"),
+        };
+        try
+        {
+            return new(models, services.GetRequiredService<DecodingCatalog>(), DecodingDefaults.Read(configuration.GetSection("Decoding:Default")), engine,
+                services.GetService<TimeProvider>() ?? TimeProvider.System,
+                // Fits a JavaScript number, so that a page can send it back.
+                () => RandomNumberGenerator.GetInt32(int.MaxValue));
+        }
+        catch (GenerationException e)
+        {
+            throw new InvalidOperationException($"Decoding:Default, or defaultDecoding in a model's chat-model.json: {e.Message}");
+        }
     }
 
     private static Func<ModelFolder, ServedModel> Runner(ModelsOptions options)
@@ -129,6 +136,18 @@ public static class InProcessModels
         if (!Directory.Exists(root)) throw new InvalidOperationException($"Models:Folder '{root}' is not a folder.");
         string[] folders = [.. Directory.GetDirectories(root).Append(root).Where(f => File.Exists(Path.Combine(f, ModelFolder.ConfigFileName))).Order(StringComparer.Ordinal)];
         return folders.Length > 0 ? folders : throw new InvalidOperationException($"Models:Folder '{root}' holds no model folder: none has a {ModelFolder.ConfigFileName}.");
+    }
+
+    private static ModelFolder Open(string path)
+    {
+        try
+        {
+            return ModelFolder.Open(path);
+        }
+        catch (CheckpointException e)
+        {
+            throw new InvalidOperationException($"The model folder {path} cannot be served: {e.Message} Mend it, or take it out of Models:Folder.");
+        }
     }
 
     private static IEnumerable<ModelFolder> Order(IEnumerable<ModelFolder> folders, ModelsOptions options)

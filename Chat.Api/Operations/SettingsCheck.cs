@@ -1,10 +1,13 @@
+using System.Globalization;
 using Chat.Api.Conversations;
 using Chat.Api.Identity;
+using Chat.Api.Store;
 using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
 using Chat.Safety;
 using Microsoft.AspNetCore.Authentication.JwtBearer;
 using Microsoft.Extensions.Options;
+using Microsoft.IdentityModel.Tokens;
 
 namespace Chat.Api.Operations;
 
@@ -13,6 +16,9 @@ namespace Chat.Api.Operations;
 /// </summary>
 internal static class SettingsCheck
 {
+    private const string Bearer = "Authentication:Schemes:Bearer";
+    private const int LeastKeyBits = 256;
+
     /// <summary>Comes before the parts that open folders and connections: hosted services start in their order.</summary>
     public static WebApplicationBuilder AddSettingsCheck(this WebApplicationBuilder builder)
     {
@@ -20,22 +26,24 @@ internal static class SettingsCheck
         return builder;
     }
 
-    private sealed class Check(IServiceProvider services, IConfiguration configuration, LimitSettings limits, ReplySettings replies, Bots bots) : IHostedService
+    /// <exception cref="InvalidOperationException">The setting is out of its range.</exception>
+    public static void Require<T>(bool holds, string name, T value, string range)
+    {
+        if (!holds) throw new InvalidOperationException(string.Create(CultureInfo.InvariantCulture, $"{name} is {value} ({range})."));
+    }
+
+    private sealed class Check(IServiceProvider services, IConfiguration configuration, LimitSettings limits, ReplySettings replies, Retention retention, Bots bots) : IHostedService
     {
         /// <exception cref="InvalidOperationException">A setting that cannot hold, by its name.</exception>
         public Task StartAsync(CancellationToken cancellationToken)
         {
             CheckAddresses();
-            AtLeastOne("Limits:MessagesPerMinute", limits.MessagesPerMinute);
-            AtLeastOne("Limits:ConcurrentReplies", limits.ConcurrentReplies);
-            AtLeastOne("Limits:HttpRequestsPerMinute", limits.HttpRequestsPerMinute);
-            if (replies.CoalesceMs is < 0 or > 10_000) throw new InvalidOperationException($"Replies:CoalesceMs must be from 0 to 10000, not {replies.CoalesceMs}.");
-            if (replies.NoReaderSeconds is not (> 0 and <= 86_400)) throw new InvalidOperationException($"Replies:NoReaderSeconds must be above 0 and at most 86400, not {replies.NoReaderSeconds}.");
-            Naming("Safety", () => services.GetRequiredService<SafetyPolicy>());
-            Naming("Authentication:Schemes:Bearer", () => services.GetRequiredService<IOptionsMonitor<JwtBearerOptions>>().Get(JwtBearerDefaults.AuthenticationScheme));
+            CheckRanges();
+            Naming("Safety", () => _ = services.GetRequiredService<SafetyPolicy>());
+            Naming(Bearer, CheckTokens);
             var models = services.GetRequiredService<IChatModels>();
             foreach (var bot in bots.All)
-                if (bot.Model is not null || bot.Decoding is not null) Naming($"Bot '{bot.Name}'", () => models.Check(bot.Model ?? models.Models[0].Id, bot.Decoding));
+                if (bot.Model is not null || bot.Decoding is not null) Naming($"Bot '{bot.Name}'", () => _ = models.Check(bot.Model ?? models.Models[0].Id, bot.Decoding));
             return Task.CompletedTask;
         }
 
@@ -52,12 +60,32 @@ internal static class SettingsCheck
             }
         }
 
-        private static void AtLeastOne(string name, int value)
+        private void CheckRanges()
         {
-            if (value < 1) throw new InvalidOperationException($"{name} must be at least 1, not {value}. Limits:Enabled=false turns the limits off.");
+            const string atLeastOne = "at least 1; Limits:Enabled=false turns the limits off";
+            Require(limits.MessagesPerMinute >= 1, "Limits:MessagesPerMinute", limits.MessagesPerMinute, atLeastOne);
+            Require(limits.ConcurrentReplies >= 1, "Limits:ConcurrentReplies", limits.ConcurrentReplies, atLeastOne);
+            Require(limits.HttpRequestsPerMinute >= 1, "Limits:HttpRequestsPerMinute", limits.HttpRequestsPerMinute, atLeastOne);
+            Require(replies.CoalesceMs is >= 0 and <= 10_000, "Replies:CoalesceMs", replies.CoalesceMs, "from 0 to 10000");
+            // A reader on another gateway is remembered for no longer.
+            var longest = ReplyLog.ReaderMark.TotalSeconds;
+            Require(replies.NoReaderSeconds > 0 && replies.NoReaderSeconds < longest, "Replies:NoReaderSeconds", replies.NoReaderSeconds, $"above 0, below {longest:0}");
+            foreach (var (name, days) in retention.Tenants.Select(t => ($"Retention:Tenants:{t.Key}", t.Value)).Prepend(("Retention:Days", retention.Days)))
+                Require(days is >= 0 and <= 36_500, name, days, "from 0 to 36500; 0 keeps conversations until they are erased");
         }
 
-        private static void Naming<T>(string section, Func<T> read)
+        /// <summary>ASP.NET passes over keys that fit no issuer and reads the rest when the first token comes; then every token would be refused.</summary>
+        private void CheckTokens()
+        {
+            var options = services.GetRequiredService<IOptionsMonitor<JwtBearerOptions>>().Get(JwtBearerDefaults.AuthenticationScheme);
+            if (!configuration.GetSection(Bearer + ":SigningKeys").GetChildren().Any()) return;
+            var keys = options.TokenValidationParameters.IssuerSigningKeys?.ToList() ?? [];
+            if (keys.Count == 0) throw new InvalidOperationException("none of the SigningKeys has a Value and the Issuer that ValidIssuer names, so no token could be checked.");
+            if (keys.Find(k => k is SymmetricSecurityKey && k.KeySize < LeastKeyBits) is { } key)
+                throw new InvalidOperationException($"a Value of SigningKeys is base64 of {key.KeySize} bits; a key has {LeastKeyBits} or more. `openssl rand -base64 32` makes one.");
+        }
+
+        private static void Naming(string section, Action read)
         {
             try
             {

@@ -1,13 +1,15 @@
 using System.Net.Sockets;
+using System.Text.RegularExpressions;
 using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
 using Chat.Domain.Plugins;
+using Chat.Models.Checkpoints;
 using Microsoft.AspNetCore.Connections;
 
 namespace Chat.Api.Operations;
 
 /// <summary>Why the server did not start: one sentence on the error stream and a failing exit code, where somebody can act on it; all of the rest with its stack.</summary>
-internal static class StartFailure
+internal static partial class StartFailure
 {
     public const int ExitCode = 1;
 
@@ -33,10 +35,31 @@ internal static class StartFailure
             return $"{Line(failure)} Another program listens there; end it, or choose another address: ASPNETCORE_URLS=http://localhost:5081";
         if (causes.OfType<SocketException>().FirstOrDefault(e => e.SocketErrorCode is SocketError.AccessDenied or SocketError.AddressNotAvailable) is { } socket)
             return $"{Line(socket)} This is about the address to listen on (ASPNETCORE_URLS): use one of this machine's, with a port above 1023.";
-        return failure is InvalidOperationException or GenerationException or ChatException or UnknownPluginException or InvalidDataException or DllNotFoundException
+        if (causes.Any(c => c.Message.StartsWith("Unable to configure HTTPS endpoint", StringComparison.Ordinal)))
+            return "ASPNETCORE_URLS asks for https, and there is no certificate. Name one (Kestrel__Certificates__Default__Path and __Password), or listen on http behind a proxy that has one.";
+        if (causes.Select(c => WrongType().Match(c.Message)).FirstOrDefault(m => m.Success) is { } setting)
+            return $"{setting.Groups["name"].Value} is '{setting.Groups["value"].Value}'; it must be {Expected(setting.Groups["type"].Value)}.";
+        if (causes.Select(c => WrongLevel().Match(c.Message)).FirstOrDefault(m => m.Success) is { } level)
+            return $"Logging has the level '{level.Groups["value"].Value}'; it must be one of {string.Join(", ", Enum.GetNames<LogLevel>())}.";
+        return failure is InvalidOperationException or GenerationException or ChatException or UnknownPluginException or CheckpointException or InvalidDataException or DllNotFoundException
             ? string.Join(' ', causes.Where(c => c is not (AggregateException or ArgumentException)).Select(Line).Distinct())
             : null;
     }
+
+    /// <summary>What a setting of the type takes, as the settings' binder names the type.</summary>
+    private static string Expected(string type) => AppDomain.CurrentDomain.GetAssemblies().Select(a => a.GetType(type)).FirstOrDefault(t => t is not null) switch
+    {
+        { IsEnum: true } options => "one of " + string.Join(", ", Enum.GetNames(options)),
+        var found when found == typeof(bool) => "true or false",
+        var found when found == typeof(int) => "a whole number",
+        _ => "a number",
+    };
+
+    [GeneratedRegex("^Failed to convert configuration value '(?<value>.*)' at '(?<name>.*)' to type '(?<type>.*)'", RegexOptions.Singleline)]
+    private static partial Regex WrongType();
+
+    [GeneratedRegex("^Configuration value '(?<value>.*)' is not supported", RegexOptions.Singleline)]
+    private static partial Regex WrongLevel();
 
     private static IEnumerable<Exception> Causes(Exception failure)
     {

@@ -31,7 +31,7 @@ internal sealed class StoreConnection : IAsyncDisposable
     {
         ConfigurationOptions options;
         try { options = ConfigurationOptions.Parse(configuration); }
-        catch (ArgumentException e) { throw new InvalidOperationException($"ConnectionStrings:Redis cannot be read: {e.Message}"); }
+        catch (ArgumentException e) { throw new InvalidOperationException($"ConnectionStrings:Redis cannot be read; it takes the form localhost:6379,password=…: {e.Message}"); }
         options.AbortOnConnectFail = false;
         options.ClientName ??= "chat";
         return new(ConnectionMultiplexer.Connect(options), isEmbedded, time);
@@ -50,7 +50,7 @@ internal sealed class StoreConnection : IAsyncDisposable
         catch (Exception e) when (IsAbsence(e))
         {
             var places = string.Join(", ", multiplexer.GetEndPoints().Select(EndPointCollection.ToString));
-            throw new ChatException(ChatError.Busy, $"The conversation store does not answer at {places}{(isEmbedded ? "" : " (ConnectionStrings:Redis)")}.");
+            throw new ChatException(ChatError.Busy, $"The conversation store does not answer at {places}{(isEmbedded ? "." : " (ConnectionStrings:Redis). Start a Redis there, name another, or leave the setting out: the embedded store is then used.")}");
         }
     }
 

@@ -9,9 +9,10 @@ internal static class StoreService
     {
         var services = builder.Services;
         services.AddSingleton(TimeProvider.System);
-        var data = Path.GetFullPath(builder.Configuration["Data:Folder"] ?? "data", builder.Environment.ContentRootPath);
-        // ASP.NET's sign-in makes keys at start, under the user's home if nobody says where.
+        var data = Path.GetFullPath(builder.Configuration["Data:Folder"] is { Length: > 0 } folder ? folder : "data", builder.Environment.ContentRootPath);
+        // ASP.NET's sign-in makes keys at start, under the user's home if nobody says where. It warns that they are not encrypted; nothing here is signed with them.
         services.AddDataProtection().PersistKeysToFileSystem(new(Path.Combine(data, "keys")));
+        builder.Logging.AddFilter("Microsoft.AspNetCore.DataProtection", LogLevel.Error);
         if (builder.Configuration.GetConnectionString("Redis") is { Length: > 0 } redis)
         {
             services.AddSingleton(sp => StoreConnection.Open(redis, isEmbedded: false, sp.GetRequiredService<TimeProvider>()));

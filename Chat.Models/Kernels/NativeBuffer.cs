@@ -4,12 +4,13 @@ namespace Chat.Models.Kernels;
 
 /// <summary>
 /// Zeroed memory outside the garbage collector's sight, aligned for whole vectors; large ones lie on huge pages where Linux has them (5 to 12 % of a
-/// matrix product). Freed when disposed of, at the latest when its owner is collected: whoever keeps the pointer keeps the buffer.
+/// matrix product) and become resident only where they are touched. Freed when disposed of, at the latest when its owner is collected: whoever keeps
+/// the pointer keeps the buffer.
 /// </summary>
 public sealed unsafe class NativeBuffer : IDisposable
 {
     private const int Line = 64, HugePage = 2 << 20, AdviseHugePages = 14;
-    private byte* pointer;
+    private byte* block, pointer;
 
     public NativeBuffer(long bytes)
     {
@@ -17,9 +18,12 @@ public sealed unsafe class NativeBuffer : IDisposable
         var huge = bytes >= HugePage;
         // A line more than asked for: kernels may read one vector past the end.
         Length = huge ? (bytes + Line + HugePage - 1) / HugePage * HugePage : bytes + Line;
-        pointer = (byte*)NativeMemory.AlignedAlloc((nuint)Length, (nuint)(huge ? HugePage : Line));
+        // calloc maps large blocks anew, and the kernel zeroes a new page when it is first touched; an aligned block would have to be cleared here. So
+        // it is asked for an alignment more, which is never touched.
+        var alignment = (nuint)(huge ? HugePage : Line);
+        block = (byte*)NativeMemory.AllocZeroed((nuint)Length + alignment);
+        pointer = (byte*)(((nuint)block + alignment - 1) / alignment * alignment);
         if (huge && OperatingSystem.IsLinux()) _ = Advise(pointer, (nuint)Length, AdviseHugePages);    // advice only: refused, it is merely slower
-        NativeMemory.Clear(pointer, (nuint)Length);
         GC.AddMemoryPressure(Length);
     }
 
@@ -39,9 +43,9 @@ public sealed unsafe class NativeBuffer : IDisposable
 
     private void Free()
     {
-        if (pointer is null) return;
-        NativeMemory.AlignedFree(pointer);
-        pointer = null;
+        if (block is null) return;
+        NativeMemory.Free(block);
+        block = pointer = null;
         GC.RemoveMemoryPressure(Length);
     }
 

@@ -59,6 +59,8 @@ public sealed class DataCommands(PluginCatalog plugins, IAnsiConsole console)
     public async Task<int> FetchAsync(string recipePath, string folder, string[] only, CancellationToken cancel)
     {
         var recipe = RecipeFile.Read<DataRecipe>(recipePath).Checked();
+        if (only.FirstOrDefault(name => recipe.Corpora.All(c => c.Name != name)) is { } unknown)
+            throw new RecipeException($"--only: no corpus '{unknown}' in {recipePath}. Known: {string.Join(", ", recipe.Corpora.Select(c => c.Name))}.");
         var corpora = recipe.Corpora.Where(c => only.Length == 0 || only.Contains(c.Name)).ToArray();
         var needed = corpora.SelectMany(c => c.Packages).ToHashSet(StringComparer.Ordinal);
         var fetcher = new PackageFetcher(Directory.CreateDirectory(folder).FullName);

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using Chat.Domain.Plugins;
 using Chat.Training.Data;
 using Chat.Training.Methods;
@@ -16,7 +17,8 @@ public sealed class TrainCommand(PluginCatalog plugins, TimeProvider time, IAnsi
         var recipe = new Argument<FileInfo>("recipe") { Description = "Training recipe, for example Chat.Training/Recipes/teacher.json" };
         var data = new Option<DirectoryInfo>("--data") { Description = "Folder that 'data fetch' filled", DefaultValueFactory = _ => new DirectoryInfo("data") };
         var runs = new Option<DirectoryInfo>("--runs") { Description = "Folder of runs", DefaultValueFactory = _ => new DirectoryInfo("runs") };
-        var threads = new Option<int>("--threads") { Description = "Threads of the arithmetic; a run is repeatable bit for bit only with the same number", DefaultValueFactory = _ => 2 };
+        var threads = new Option<int>("--threads") { Description = "Threads of the arithmetic: 1 on a machine that does other work, at most its cores else; a run is repeatable bit for bit only with the same number", DefaultValueFactory = _ => 2 };
+        threads.Validators.Add(result => { if (result.Tokens.Count == 1 && int.TryParse(result.Tokens[0].Value, CultureInfo.InvariantCulture, out var count) && count < 1) result.AddError($"--threads is {count} (at least 1)."); });
         var command = new Command("train", """
             Follows a training recipe: vocabulary, then its stages. Ctrl-C saves a checkpoint and stops; the same command goes on from it, as does a
             run that was killed, from its newest checkpoint. The run folder gets journal.jsonl, loss.png and checkpoints.

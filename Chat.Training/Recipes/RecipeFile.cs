@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using System.Text.RegularExpressions;
 
 namespace Chat.Training.Recipes;
 
@@ -8,7 +9,7 @@ namespace Chat.Training.Recipes;
 public sealed class RecipeException(string message, Exception? inner = null) : Exception(message, inner);
 
 /// <summary>Recipes are JSON files with comments; an unknown or missing name is an error, so a typing mistake never trains for hours.</summary>
-public static class RecipeFile
+public static partial class RecipeFile
 {
     public static JsonSerializerOptions Json { get; } = new(JsonSerializerDefaults.Web)
     {
@@ -31,13 +32,19 @@ public static class RecipeFile
         }
         catch (JsonException error)
         {
-            throw new RecipeException($"{path}: {error.Message}", error);
+            throw new RecipeException($"{path}: {Plain(error.Message)}", error);
         }
-        catch (IOException error)
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
             throw new RecipeException($"Recipe {path} cannot be read: {error.Message}", error);
         }
     }
+
+    /// <summary>What the reader says of names, without its .NET types.</summary>
+    private static string Plain(string message) => UnknownName().Replace(message, "'$1' is no name that a $2 has.");
+
+    [GeneratedRegex(@"^The JSON property '(.+?)' could not be mapped to any \.NET member contained in type '(?:.*\.)?(\w+)'\.")]
+    private static partial Regex UnknownName();
 
     /// <summary>Lower-case hex sha256 of the file.</summary>
     public static string Hash(string path) => Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(path)));

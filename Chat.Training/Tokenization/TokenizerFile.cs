@@ -12,10 +12,10 @@ namespace Chat.Training.Tokenization;
 /// </summary>
 public static class TokenizerFile
 {
-    /// <summary>The dialogue format's tokens in the order of their ids; the second sentinel stands where infilling left text out, the others are spare.</summary>
+    /// <summary>The dialogue format's tokens in the order of their ids; the first sentinel starts a reply, the others are spare.</summary>
     public static IReadOnlyList<string> Specials { get; } = ["<pad>", "<unk>", "<sep>", .. Enumerable.Range(0, 13).Select(i => $"<s_{i}>")];
 
-    public const int Pad = 0, Unknown = 1, Separator = 2, Start = 3, Gap = 4;
+    public const int Pad = 0, Unknown = 1, Separator = 2, Start = 3;
 
     public static SpecialTokens Tokens { get; } = new(Start, Separator, Pad, Unknown);
 

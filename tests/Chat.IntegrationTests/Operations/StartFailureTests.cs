@@ -12,16 +12,24 @@ public sealed class StartFailureTests : IDisposable
     [Theory]
     [InlineData("ASPNETCORE_URLS", "localhost:5080", "ASPNETCORE_URLS: 'localhost:5080' is no address to listen on; it takes the form http://localhost:5080.")]
     [InlineData("Data__Folder", "/etc/passwd", "The data folder /etc/passwd/store cannot be written: ")]
-    [InlineData("Limits__MessagesPerMinute", "many", "Failed to convert configuration value 'many' at 'Limits:MessagesPerMinute'")]
-    [InlineData("Limits__ConcurrentReplies", "0", "Limits:ConcurrentReplies must be at least 1, not 0.")]
-    [InlineData("Replies__NoReaderSeconds", "-1", "Replies:NoReaderSeconds must be above 0 and at most 86400, not -1.")]
+    [InlineData("Limits__MessagesPerMinute", "many", "Limits:MessagesPerMinute is 'many'; it must be a whole number.")]
+    [InlineData("Limits__ConcurrentReplies", "0", "Limits:ConcurrentReplies is 0 (at least 1; Limits:Enabled=false turns the limits off).")]
+    [InlineData("Limits__Enabled", "perhaps", "Limits:Enabled is 'perhaps'; it must be true or false.")]
+    [InlineData("Replies__CoalesceMs", "10001", "Replies:CoalesceMs is 10001 (from 0 to 10000).")]
+    [InlineData("Replies__NoReaderSeconds", "-1", "Replies:NoReaderSeconds is -1 (above 0, below 600).")]
+    [InlineData("Retention__Tenants__acme", "-0.5", "Retention:Tenants:acme is -0.5 (from 0 to 36500; 0 keeps conversations until they are erased).")]
     [InlineData("Safety__Filters__0", "wordz", "No safety plugin 'wordz'. Known: email, phone, words.")]
     [InlineData("Safety__HoldLimit", "0", "Safety: holdLimit")]
     [InlineData("Bots__0__model", "m9", "Bot 'first': No model 'm9'. Known: m1, m2.")]
     [InlineData("Models__Device", "gpu", "Models:Device 'gpu' is not to be had here: cpu, or cuda")]
-    [InlineData("Models__Weights", "int5", "Failed to convert configuration value 'int5' at 'Models:Weights'")]
-    [InlineData("Models__Threads", "0", "must be at least 1, not 32, 1024, 8 and 0.")]
-    [InlineData("Models__Runner", "gpu", "Failed to convert configuration value 'gpu' at 'Models:Runner'")]
+    [InlineData("Models__Weights", "int5", "Models:Weights is 'int5'; it must be one of Exact, Int8, Int4.")]
+    [InlineData("Models__Threads", "0", "Models:Threads is 0 (at least 1).")]
+    [InlineData("Models__Runner", "gpu", "Models:Runner is 'gpu'; it must be one of Kernels, Torch.")]
+    [InlineData("Decoding__Default__temperature", "9", "Decoding:Default, or defaultDecoding in a model's chat-model.json: temperature must be from 0 to 2, not 9.")]
+    [InlineData("Bots__1__name", " ", "Bots:1 has no 'name'.")]
+    [InlineData("Logging__LogLevel__Default", "loud", "Logging has the level 'loud'; it must be one of Trace, Debug,")]
+    [InlineData("ASPNETCORE_URLS", "https://127.0.0.1:0", "ASPNETCORE_URLS asks for https, and there is no certificate.")]
+    [InlineData("Authentication__Schemes__Bearer__SigningKeys__0__Issuer", "us", "Authentication:Schemes:Bearer: none of the SigningKeys has a Value and the Issuer that ValidIssuer names")]
     [InlineData("ConnectionStrings__Redis", "localhost:1,connectTimeout=300,syncTimeout=300,asyncTimeout=300,password=secret", "The conversation store does not answer at localhost:1 (ConnectionStrings:Redis).")]
     public async Task A_setting_that_cannot_hold_ends_the_start_with_a_sentence(string variable, string value, string sentence)
     {
@@ -33,6 +41,31 @@ public sealed class StartFailureTests : IDisposable
         Assert.Single(errors.TrimEnd().Split('\n'));
         Assert.DoesNotContain("   at ", output);
         Assert.DoesNotContain("secret", errors + output);
+    }
+
+    [Theory]
+    [InlineData("c2hvcnQ=", "a Value of SigningKeys is base64 of 40 bits; a key has 256 or more.")]
+    [InlineData("not base64!", "Base-64")]
+    public async Task A_signing_key_that_could_check_no_token_is_refused(string value, string sentence)
+    {
+        const string bearer = "Authentication__Schemes__Bearer__";
+        var (code, errors, _) = await StartAsync((bearer + "ValidIssuer", "us"), (bearer + "SigningKeys__0__Issuer", "us"), (bearer + "SigningKeys__0__Value", value));
+
+        Assert.Equal(1, code);
+        Assert.StartsWith("Chat did not start: Authentication:Schemes:Bearer: ", errors);
+        Assert.Contains(sentence, errors);
+    }
+
+    [Fact]
+    public async Task A_broken_model_folder_is_named_with_what_is_wrong()
+    {
+        var model = folder.CreateSubdirectory("model").FullName;
+        await File.WriteAllTextAsync(Path.Combine(model, "config.json"), "{}", TestContext.Current.CancellationToken);
+
+        var (code, errors, _) = await StartAsync(("Models__Folder", model));
+
+        Assert.Equal(1, code);
+        Assert.Equal($"Chat did not start: The model folder {model} cannot be served: {model}/config.json: 'model_type' is missing. Mend it, or take it out of Models:Folder.", errors.TrimEnd());
     }
 
     [Fact]

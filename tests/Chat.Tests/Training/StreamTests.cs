@@ -115,38 +115,6 @@ public class StreamTests
     }
 
     [Fact]
-    public void Infilling_leaves_out_stretches_and_asks_for_the_whole_turn()
-    {
-        var sampler = new InfillingSampler();
-        var (asked, shown) = (0, 0);
-        foreach (var corpus in new[] { Dialogue, Text })
-        {
-            foreach (var place in sampler.Places(corpus, Limits))
-            {
-                var sample = sampler.Make(corpus, place, Limits, RandomStream.Of(1, "test", place.Position + 100 * place.Document));
-                int[] turn = [.. corpus.Turn(place.Document)[place.Position..].ToArray().Take(Limits.MaxReply - 1).Select(t => (int)t)];
-
-                Assert.Equal([.. turn, TokenizerFile.Separator], sample.Labels);
-                Assert.Equal(TokenizerFile.Start, sample.Context[^1]);
-                var kept = sample.Context[..^1];
-                Assert.Contains(TokenizerFile.Gap, kept);
-                Assert.True(IsSubsequence([.. kept.Where(id => id != TokenizerFile.Gap)], turn));
-                asked += turn.Length;
-                shown += kept.Count(id => id != TokenizerFile.Gap);
-            }
-        }
-        Assert.InRange(1 - (double)shown / asked, 0.2, 0.4);
-    }
-
-    private static bool IsSubsequence(int[] part, int[] whole)
-    {
-        var found = 0;
-        foreach (var id in whole)
-            if (found < part.Length && part[found] == id) found++;
-        return found == part.Length;
-    }
-
-    [Fact]
     public void Tokens_on_disk_are_the_tokens()
     {
         var path = Path.Combine(Directory.CreateTempSubdirectory("tokens-").FullName, "d.tokens");
