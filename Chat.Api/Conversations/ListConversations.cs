@@ -7,7 +7,7 @@ using MediatR;
 
 namespace Chat.Api.Conversations;
 
-/// <summary>The caller's conversations, newest activity first.</summary>
+/// <summary>The caller's conversations, the one last written to first.</summary>
 /// <param name="Query">Only those whose title or turns contain this, whatever its case.</param>
 /// <param name="Cursor">Where the page before ended.</param>
 public sealed record ListConversations(int Limit, string? Cursor, string? Query) : CallerRequest<ConversationList>;
@@ -29,11 +29,13 @@ internal sealed class ListConversationsHandler(ConversationStore store) : IReque
         if (list.Query?.Length > LongestQuery) throw new ChatException(ChatError.TooLarge, $"'q' has {list.Query.Length} characters; at most {LongestQuery} are allowed.");
 
         var page = new List<ConversationSummary>();
-        await foreach (var conversation in store.ListAsync(list.Caller, Parse(list.Cursor)).WithCancellation(cancellationToken))
+        ListPlace last = default;
+        await foreach (var (conversation, place) in store.ListAsync(list.Caller, Parse(list.Cursor)).WithCancellation(cancellationToken))
         {
             if (!await MatchesAsync(conversation, list.Query)) continue;
-            if (page.Count == list.Limit) return new(page, Cursor(page[^1]));
+            if (page.Count == list.Limit) return new(page, Cursor(last));
             page.Add(ConversationSummary.Of(conversation));
+            last = place;
         }
         return new(page, null);
     }
@@ -47,18 +49,19 @@ internal sealed class ListConversationsHandler(ConversationStore store) : IReque
         bool Contains(string text) => CultureInfo.InvariantCulture.CompareInfo.IndexOf(text, query, CompareOptions.IgnoreCase) >= 0;
     }
 
-    private static string Cursor(ConversationSummary last) =>
-        Base64Url.EncodeToString(Encoding.UTF8.GetBytes($"{last.UpdatedAt.ToUnixTimeMilliseconds()}:{last.ConversationId}"));
+    private static string Cursor(ListPlace last) =>
+        Base64Url.EncodeToString(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{last.Score:R}:{last.Id}")));
 
-    private static (double Score, string Id)? Parse(string? cursor)
+    private static ListPlace? Parse(string? cursor)
     {
         if (string.IsNullOrEmpty(cursor)) return null;
         try
         {
             var parts = Encoding.UTF8.GetString(Base64Url.DecodeFromChars(cursor)).Split(':', 2);
-            return (long.Parse(parts[0], CultureInfo.InvariantCulture), parts[1]);
+            var score = double.Parse(parts[0], CultureInfo.InvariantCulture);
+            return double.IsFinite(score) ? new(score, parts[1]) : throw new FormatException();
         }
-        catch (Exception e) when (e is FormatException or OverflowException or IndexOutOfRangeException)
+        catch (Exception e) when (e is FormatException or IndexOutOfRangeException)
         {
             throw ChatException.Invalid("'cursor' is not one that this server gave; leave it out for the first page.");
         }

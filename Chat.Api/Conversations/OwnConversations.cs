@@ -22,7 +22,8 @@ internal sealed class OwnConversations(ConversationStore store, ReplyLog log, Ru
     {
         var transcript = await store.TurnsAsync(conversation.Id);
         if (!transcript.Turns.Any(IsOrphan)) return transcript;
-        return new(await Task.WhenAll(transcript.Turns.Select(t => IsOrphan(t) ? log.InterruptAsync(conversation.Id, t) : Task.FromResult(t))));
+        var mended = await Task.WhenAll(transcript.Turns.Select(t => IsOrphan(t) ? log.InterruptAsync(conversation.Id, t) : Task.FromResult<Turn?>(t)));
+        return new([.. mended.OfType<Turn>()]);
     }
 
     /// <summary>A turn with the text that was shown so far, where it is still running.</summary>

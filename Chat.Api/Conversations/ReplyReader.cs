@@ -17,6 +17,7 @@ internal sealed class ReplyReader(RunningReplies replies, ReplyLog log, TimeProv
 
     /// <param name="turn">The reply's turn as it was read; its owner is already checked.</param>
     /// <param name="after">Events with a greater sequence are given.</param>
+    /// <exception cref="ChatException"><c>not_found</c>: the conversation was erased.</exception>
     public async IAsyncEnumerable<ChatEvent> ReadAsync(string conversation, Turn turn, long after, [EnumeratorCancellation] CancellationToken cancellation)
     {
         if (replies.Find(turn.Id) is { } running)
@@ -35,6 +36,7 @@ internal sealed class ReplyReader(RunningReplies replies, ReplyLog log, TimeProv
     private async IAsyncEnumerable<ChatEvent> ReadStoreAsync(string conversation, Turn turn, long after, [EnumeratorCancellation] CancellationToken cancellation)
     {
         var logged = await log.ReadAsync(conversation, turn.Id, 0);
+        if (logged.Count == 0) throw ChatException.NoConversation();     // erased while it was read
         if (after > logged.Count) yield break;
         foreach (var item in logged.Skip((int)after))
         {
@@ -57,7 +59,8 @@ internal sealed class ReplyReader(RunningReplies replies, ReplyLog log, TimeProv
                     yield return item;
                     if (isOver) yield break;
                 }
-                if (!await log.HasWriterAsync(conversation, turn.Id) && (await log.InterruptAsync(conversation, turn)).State != TurnState.Running)
+                if (!await log.HasWriterAsync(conversation, turn.Id)
+                    && (await log.InterruptAsync(conversation, turn) ?? throw ChatException.NoConversation()).State != TurnState.Running)
                 {
                     isOver = true;
                     foreach (var item in await log.ReadAsync(conversation, turn.Id, after)) yield return item;

@@ -14,11 +14,11 @@ internal sealed class StartConversationHandler(ConversationStore store, ReplySta
         // Bad options are refused now rather than with the first message.
         if (start.Options is not null) replies.Check(conversation: null, bot, start.Options);
 
-        var now = DateTimeOffset.FromUnixTimeMilliseconds(time.GetUtcNow().ToUnixTimeMilliseconds());
+        var now = time.GetUtcNow();
         var conversation = new Conversation
         {
             Tenant = start.Caller.Tenant, User = start.Caller.User, Id = Guid.NewGuid().ToString("N"),
-            Bot = bot.Name, Options = start.Options, CreatedAt = now, UpdatedAt = now,
+            Bot = bot.Name, Options = start.Options, CreatedAt = DateTimeOffset.FromUnixTimeMilliseconds(now.ToUnixTimeMilliseconds()), UpdatedAt = now,
         };
         await store.CreateAsync(conversation);
         return conversation.Info;

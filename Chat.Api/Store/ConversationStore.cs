@@ -6,6 +6,10 @@ using StackExchange.Redis;
 
 namespace Chat.Api.Store;
 
+/// <summary>Where a conversation stands in its owner's list.</summary>
+/// <param name="Score">When it was last written to, in milliseconds since 1970 and parts of one.</param>
+internal readonly record struct ListPlace(double Score, string Id);
+
 /// <summary>Conversations, turns, ratings and journals as records. The live side of a reply is <see cref="ReplyLog"/>. Thread-safe.</summary>
 internal sealed class ConversationStore(StoreConnection connection, Retention retention, TimeProvider time)
 {
@@ -15,15 +19,14 @@ internal sealed class ConversationStore(StoreConnection connection, Retention re
     public async Task CreateAsync(Conversation conversation)
     {
         var owner = new Caller(conversation.Tenant, conversation.User);
-        var now = conversation.CreatedAt.ToUnixTimeMilliseconds();
-        await TouchAsync(owner, conversation.Id, conversation.CreatedAt);
+        await TouchAsync(owner, conversation.Id, conversation.UpdatedAt);
         await connection.CallAsync(async db =>
         {
             await db.HashSetAsync(Keys.Conversation(conversation.Id),
             [
                 new("info", Write(conversation with { Title = "", UpdatedAt = default }, StoreJson.Default.Conversation)),
                 new("title", conversation.Title),
-                new("updatedAt", now),
+                new("updatedAt", conversation.UpdatedAt.ToUnixTimeMilliseconds()),
             ]);
             return retention.For(conversation.Tenant) is not { } kept || await db.KeyExpireAsync(Keys.Conversation(conversation.Id), kept);
         });
@@ -76,24 +79,26 @@ internal sealed class ConversationStore(StoreConnection connection, Retention re
     public async Task<bool> RenameAsync(string conversation, string title) =>
         "ok" == (string?)await connection.CallAsync(db => db.ScriptEvaluateAsync(StoreScripts.Rename, [Keys.Conversation(conversation)], [title]));
 
-    /// <summary>Moves a conversation up in its owner's list.</summary>
+    /// <summary>Moves a conversation up in its owner's list, never down. A program may do two things in a millisecond, so the place is finer.</summary>
     public async Task TouchAsync(Caller owner, string conversation, DateTimeOffset at)
     {
-        await connection.CallAsync(db => db.SortedSetAddAsync(Keys.Conversations(owner), conversation, at.ToUnixTimeMilliseconds()));
+        var place = (at - DateTimeOffset.UnixEpoch).TotalMilliseconds;
+        await connection.CallAsync(db => db.SortedSetAddAsync(Keys.Conversations(owner), conversation, place, SortedSetWhen.GreaterThan));
         if (retention.For(owner.Tenant) is { } kept) await connection.CallAsync(db => db.KeyExpireAsync(Keys.Conversations(owner), kept));
     }
 
     /// <summary>
-    /// The caller's conversations, newest activity first, from behind a cursor. Ids whose conversation is gone are dropped from the list and wrong
-    /// times are mended on the way.
+    /// The caller's conversations, the one last written to first, from behind a place on. Ids whose conversation is gone are dropped from the list
+    /// on the way. A place that a crash left too low is mended once its conversation was taken and another is asked for: one that the reader only
+    /// looked at must not move up past where the reader goes on.
     /// </summary>
-    public async IAsyncEnumerable<Conversation> ListAsync(Caller owner, (double Score, string Id)? after)
+    public async IAsyncEnumerable<(Conversation Conversation, ListPlace Place)> ListAsync(Caller owner, ListPlace? after)
     {
         const int batch = 100;
         var list = Keys.Conversations(owner);
-        var top = after?.Score ?? double.PositiveInfinity;
-        var listed = await connection.CallAsync(db => db.SortedSetRangeByScoreWithScoresAsync(list, stop: top, order: Order.Descending));
-        var rest = after is { } cursor ? listed.Where(e => e.Score < cursor.Score || string.CompareOrdinal((string)e.Element!, cursor.Id) < 0) : listed;
+        var listed = await connection.CallAsync(db => db.SortedSetRangeByScoreWithScoresAsync(list, stop: after?.Score ?? double.PositiveInfinity));
+        var rest = listed.Where(e => after is not { } place || e.Score < place.Score || string.CompareOrdinal((string)e.Element!, place.Id) < 0)
+            .OrderByDescending(e => e.Score).ThenByDescending(e => (string)e.Element!, StringComparer.Ordinal);
         foreach (var entries in rest.Chunk(batch))
         {
             var found = await connection.CallAsync(db => Task.WhenAll(entries.Select(e => db.HashGetAsync(Keys.Conversation((string)e.Element!), ["info", "title", "updatedAt"]))));
@@ -105,8 +110,8 @@ internal sealed class ConversationStore(StoreConnection connection, Retention re
                         await connection.CallAsync(db => db.SortedSetRemoveAsync(list, entry.Element));
                     continue;
                 }
+                if (conversation.IsOwnedBy(owner)) yield return (conversation, new(entry.Score, conversation.Id));
                 if (conversation.UpdatedAt.ToUnixTimeMilliseconds() > (long)entry.Score) await TouchAsync(owner, conversation.Id, conversation.UpdatedAt);
-                if (conversation.IsOwnedBy(owner)) yield return conversation;
             }
         }
     }
@@ -115,13 +120,18 @@ internal sealed class ConversationStore(StoreConnection connection, Retention re
     public async Task DeleteAsync(Conversation conversation)
     {
         var id = conversation.Id;
-        var turns = await connection.CallAsync(db => db.ListRangeAsync(Keys.Order(id)));
-        RedisKey[] keys =
-        [
-            Keys.Fence(id), Keys.Conversation(id), Keys.Turns(id), Keys.Order(id), Keys.Ratings(id), Keys.Requests(id), Keys.Journal(id), Keys.Lease(id),
-            .. turns.SelectMany(t => new[] { Keys.Log(id, (string)t!), Keys.Stop(id, (string)t!), Keys.Reader(id, (string)t!) }),
-        ];
-        await connection.CallAsync(db => db.KeyDeleteAsync(keys));
+        RedisValue[] turns;
+        RedisKey[] keys;
+        do
+        {
+            turns = await connection.CallAsync(db => db.ListRangeAsync(Keys.Order(id)));
+            keys =
+            [
+                Keys.Order(id), Keys.Fence(id), Keys.Conversation(id), Keys.Turns(id), Keys.Ratings(id), Keys.Requests(id), Keys.Journal(id), Keys.Lease(id),
+                .. turns.SelectMany(t => new[] { Keys.Log(id, (string)t!), Keys.Stop(id, (string)t!), Keys.Reader(id, (string)t!) }),
+            ];
+        }
+        while ("ok" != (string?)await connection.CallAsync(db => db.ScriptEvaluateAsync(StoreScripts.Erase, keys, [turns.Length])));
         await connection.CallAsync(db => db.SortedSetRemoveAsync(Keys.Conversations(new(conversation.Tenant, conversation.User)), id));
         await connection.CommitAsync();
     }

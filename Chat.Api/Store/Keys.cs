@@ -9,10 +9,10 @@ namespace Chat.Api.Store;
 /// </summary>
 internal static class Keys
 {
-    /// <summary>Sorted set: conversation id → last activity (ms). Derived from the conversations, repaired on read.</summary>
+    /// <summary>Sorted set: conversation id → when it was last written to (ms and parts of one). Derived from the conversations, repaired on read.</summary>
     public static RedisKey Conversations(Caller caller) => $"chat:{{{Escape(caller.Tenant)}/{Escape(caller.User)}}}:conversations";
 
-    /// <summary>Hash: <c>info</c> (JSON, never changes), <c>title</c>, <c>updatedAt</c> (ms).</summary>
+    /// <summary>Hash: <c>info</c> (JSON, never changes), <c>title</c>, <c>updatedAt</c> (ms; the last message's time, not its reply's end).</summary>
     public static RedisKey Conversation(string conversation) => $"chat:{{{conversation}}}:conversation";
 
     /// <summary>Hash: turn id → JSON.</summary>

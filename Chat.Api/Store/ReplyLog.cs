@@ -68,11 +68,11 @@ internal sealed class ReplyLog(StoreConnection connection, Retention retention, 
     public async Task<AppendOutcome> AppendAsync(WriterLease lease, long before, IReadOnlyList<ChatEvent> events, ReplyProgress progress, IReadOnlyList<JournalFact> facts, Turn? end = null)
     {
         var id = lease.Conversation;
-        RedisKey[] keys = [Keys.Fence(id), Keys.Lease(id), Keys.Log(id, lease.Reply), Keys.Turns(id), Keys.Journal(id), Keys.Conversation(id)];
+        RedisKey[] keys = [Keys.Fence(id), Keys.Lease(id), Keys.Log(id, lease.Reply), Keys.Turns(id), Keys.Journal(id)];
         RedisValue[] values =
         [
             lease.Token, Milliseconds(LeaseTime), lease.Reply, before, Keys.Events(id).ToString(), end is null ? "" : ConversationStore.Write(end, StoreJson.Default.Turn),
-            time.GetUtcNow().ToUnixTimeMilliseconds(), Milliseconds(KeepTime), events.Count,
+            Milliseconds(KeepTime), events.Count,
             .. events.Select(e => (RedisValue)ConversationStore.Write(new LoggedEvent(e, progress), StoreJson.Default.LoggedEvent)),
             .. facts.Select(f => (RedisValue)ConversationStore.Write(f, StoreJson.Default.JournalFact)),
         ];
@@ -110,13 +110,13 @@ internal sealed class ReplyLog(StoreConnection connection, Retention retention, 
     /// <summary>
     /// Ends a reply whose writer is gone as <c>interrupted</c>, with the text that was logged. Nothing happens where a writer lives.
     /// </summary>
-    /// <returns>The turn as it now is.</returns>
-    public async Task<Turn> InterruptAsync(string conversation, Turn turn)
+    /// <returns>The turn as it now is; null when it was erased.</returns>
+    public async Task<Turn?> InterruptAsync(string conversation, Turn turn)
     {
         for (; ; )
         {
             var stored = await connection.CallAsync(db => db.HashGetAsync(Keys.Turns(conversation), turn.Id));
-            if (stored.IsNull) return turn;     // erased meanwhile
+            if (stored.IsNull) return null;
             turn = ConversationStore.Read(stored, StoreJson.Default.Turn);
             if (turn.State != TurnState.Running || await HasWriterAsync(conversation, turn.Id)) return turn;
 
@@ -150,7 +150,7 @@ internal sealed class ReplyLog(StoreConnection connection, Retention retention, 
     {
         var stored = await connection.CallAsync(db => db.HashGetAsync(Keys.Turns(conversation), reply));
         if (!stored.IsNull && ConversationStore.Read(stored, StoreJson.Default.Turn) is { State: TurnState.Running } turn
-            && (await InterruptAsync(conversation, turn)).State == TurnState.Running) return;     // its writer lives
+            && await InterruptAsync(conversation, turn) is { State: TurnState.Running }) return;     // its writer lives
         await ForgetRunningAsync(conversation, reply);
     }
 

@@ -45,23 +45,22 @@ internal static class StoreScripts
     /// the terminal event, which stores the turn's end. Answers ok | fenced | gap.
     /// </summary>
     public const string Append = """
-        local fence, lease, log, turns, journal, conversation = unpack(KEYS)
-        local token, leaseMs, reply, before, channel, turnJson, now, keepMs, events = unpack(ARGV, 1, 9)
+        local fence, lease, log, turns, journal = unpack(KEYS)
+        local token, leaseMs, reply, before, channel, turnJson, keepMs, events = unpack(ARGV, 1, 8)
         if redis.call('GET', fence) ~= token then return 'fenced' end
         before, events = tonumber(before), tonumber(events)
         local length = redis.call('LLEN', log)
         if length >= before + events then return 'ok' end
         if length ~= before then return 'gap' end
-        for i = 10, 9 + events do
+        for i = 9, 8 + events do
             redis.call('RPUSH', log, ARGV[i])
             redis.call('PUBLISH', channel, ARGV[i])
         end
-        for i = 10 + events, #ARGV do redis.call('RPUSH', journal, ARGV[i]) end
+        for i = 9 + events, #ARGV do redis.call('RPUSH', journal, ARGV[i]) end
         if turnJson == '' then
             redis.call('SET', lease, token .. ':' .. reply, 'PX', leaseMs)
         else
             redis.call('HSET', turns, reply, turnJson)
-            redis.call('HSET', conversation, 'updatedAt', now)
             redis.call('PEXPIRE', log, keepMs)
             redis.call('DEL', lease)
         end
@@ -107,6 +106,13 @@ internal static class StoreScripts
         local left = redis.call('PTTL', turns)
         if left > 0 then redis.call('PEXPIRE', ratings, left) end
         redis.call('RPUSH', journal, ARGV[3])
+        return 'ok'
+        """;
+
+    /// <summary>Erases every key it is given, unless turns came since their ids were read (the first key is their list). Answers ok | moved.</summary>
+    public const string Erase = """
+        if redis.call('LLEN', KEYS[1]) > tonumber(ARGV[1]) then return 'moved' end
+        for _, key in ipairs(KEYS) do redis.call('DEL', key) end
         return 'ok'
         """;
 

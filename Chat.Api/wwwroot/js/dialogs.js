@@ -4,13 +4,12 @@ import { t } from './language.js';
 
 /** Opens a dialog and tells whether it was confirmed. @param {any} dialog @returns {Promise<boolean>} */
 function ask(dialog) {
-  const form = dialog.querySelector('form');
   return new Promise((resolve) => {
-    let confirmed = false;
-    form.onsubmit = () => { confirmed = true; };
+    dialog.querySelector('form').onsubmit = () => resolve(true);
     dialog.querySelector('[data-close]').onclick = () => dialog.close();
     dialog.onclick = (/** @type {MouseEvent} */ event) => { if (event.target === dialog) dialog.close(); }; // its backdrop
-    dialog.addEventListener('close', () => resolve(confirmed), { once: true });
+    // Chromium tells of a closing with the next frame, which may be after the dialog was opened again: that is no answer to this question.
+    dialog.onclose = () => { if (!dialog.open) resolve(false); };
     dialog.showModal();
   });
 }

@@ -19,6 +19,8 @@ export class Sidebar {
   /** Why the list could not be loaded. @type {unknown} */
   #error = null;
   #request = new AbortController();
+  /** The list as it was asked for is on its way; null = the first page. @type {{cursor: string | null} | null} */
+  #loading = null;
   /** @type {string | null} */
   #current = null;
   #isLoadingMore = false;
@@ -80,12 +82,18 @@ export class Sidebar {
   /** Shows at once what the server will tell later. @param {ConversationInfo} info */
   put(info) {
     this.#known = [info, ...this.#known.filter((other) => other.conversationId !== info.conversationId)];
-    this.draw();
+    this.#changed();
   }
 
   /** @param {string} id */
   drop(id) {
     this.#known = this.#known.filter((info) => info.conversationId !== id);
+    this.#changed();
+  }
+
+  /** What is on its way was read before this change and would undo it. */
+  #changed() {
+    if (this.#loading) void this.#load(this.#loading.cursor);
     this.draw();
   }
 
@@ -148,8 +156,10 @@ export class Sidebar {
   async #load(cursor) {
     this.#request.abort();
     const { signal } = this.#request = new AbortController();
+    this.#loading = { cursor };
     try {
       const page = await listConversations(this.#search.value.trim(), cursor, signal);
+      if (signal.aborted) return; // after the answer, before this line
       this.#known = cursor ? [...this.#known, ...page.conversations] : page.conversations;
       this.#cursor = page.nextCursor;
       this.#error = null;
@@ -157,6 +167,7 @@ export class Sidebar {
       if (signal.aborted) return;
       this.#error = error;
     }
+    this.#loading = null;
     this.draw();
   }
 }

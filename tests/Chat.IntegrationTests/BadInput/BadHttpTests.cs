@@ -23,6 +23,8 @@ public sealed class BadHttpTests(BadHubTests.Talk talk) : IClassFixture<BadHubTe
         { "GET", "/api/conversations?cursor=nonsense", null, null, 400 },
         { "GET", "/api/conversations?cursor=%21%21", null, null, 400 },
         { "GET", "/api/conversations?cursor=AAAA", null, null, 400 },
+        { "GET", "/api/conversations?cursor=TmFOOmE", null, null, 400 },          // NaN:a
+        { "GET", "/api/conversations?cursor=MWU5OTk6YQ", null, null, 400 },       // 1e999:a
         { "POST", "/api/conversations", "{}", "application/json", 405 },
         { "PUT", "/api/conversations/{c}", "{}", "application/json", 405 },
         { "GET", "/api/conversations/nowhere", null, null, 404 },

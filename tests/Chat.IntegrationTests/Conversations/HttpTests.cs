@@ -23,22 +23,48 @@ public abstract class HttpTests(SharedServer shared)
         for (var i = 0; i < 5; i++) started.Add(await client.StartAsync());
         await client.Send(started[0], "m", "Touched last, and the title is cut after sixty characters, not one more").AllAsync();
 
-        var pages = new List<string>();
-        string? cursor = null;
-        do
-        {
-            var page = (await http.GetFromJsonAsync<JsonObject>($"/api/conversations?limit=2&cursor={cursor}"))!;
-            Assert.InRange(page["conversations"]!.AsArray().Count, 0, 2);
-            pages.AddRange(page["conversations"]!.AsArray().Select(c => (string)c!["conversationId"]!));
-            cursor = (string?)page["nextCursor"];
-        }
-        while (cursor is not null);
+        var pages = await ListAsync(http, limit: 2);
 
-        Assert.Equal(started[0], pages[0]);
-        Assert.Equal(started.Order(), pages.Where(started.Contains).Order());
+        Assert.Equal([started[0], started[4], started[3], started[2], started[1]], pages.Take(5));
         Assert.Equal(pages.Count, pages.Distinct().Count());
         var read = (await http.GetFromJsonAsync<JsonObject>($"/api/conversations/{started[0]}"))!;
         Assert.Equal("Touched last, and the title is cut after sixty characters, n", (string)read["title"]!);
+    }
+
+    [Fact]
+    public async Task Conversations_of_one_instant_and_those_a_crash_left_too_low_are_listed_once_each()
+    {
+        await using var client = await Server.ConnectAsync();
+        using var http = Server.Http();
+        var started = new List<string>();
+        for (var i = 0; i < 5; i++) started.Add(await client.StartAsync());
+        await using var store = await Server.OpenStoreAsync();
+        RedisKey list = Assert.Single(await Server.KeysAsync("*anonymous}:conversations"));
+        var oneInstant = started.OrderDescending(StringComparer.Ordinal).ToList();
+        foreach (var id in started)
+        {
+            await store.GetDatabase().SortedSetAddAsync(list, id, 1_700_000_000_000.25);
+            await store.GetDatabase().HashSetAsync($"chat:{{{id}}}:conversation", "updatedAt", id == oneInstant[2] ? 1_700_000_000_500 : 1_700_000_000_000);
+        }
+
+        // With pages of one, each is looked at with the page before its own.
+        Assert.Equal(oneInstant, (await ListAsync(http, limit: 1)).Where(started.Contains));
+        Assert.Equal([oneInstant[2], .. oneInstant.Where((_, i) => i != 2)], (await ListAsync(http, limit: 1)).Where(started.Contains));
+    }
+
+    private static async Task<List<string>> ListAsync(HttpClient http, int limit)
+    {
+        var listed = new List<string>();
+        string? cursor = null;
+        do
+        {
+            var page = (await http.GetFromJsonAsync<JsonObject>($"/api/conversations?limit={limit}&cursor={cursor}"))!;
+            Assert.InRange(page["conversations"]!.AsArray().Count, 0, limit);
+            listed.AddRange(page["conversations"]!.AsArray().Select(c => (string)c!["conversationId"]!));
+            cursor = (string?)page["nextCursor"];
+        }
+        while (cursor is not null);
+        return listed;
     }
 
     [Fact]
@@ -109,6 +135,24 @@ public abstract class HttpTests(SharedServer shared)
         Assert.Equal(HttpStatusCode.NotFound, (await http.DeleteAsync($"/api/conversations/{conversation}")).StatusCode);
         Assert.StartsWith("not_found: ", await ChatClient.ErrorOfAsync(() => client.HistoryAsync(conversation)));
         Assert.Empty(await Server.KeysAsync($"*{conversation}*"));
+    }
+
+    [Fact]
+    public async Task Whoever_reads_a_reply_that_vanishes_is_told_so()
+    {
+        Server.Say("vanish", "now you see me, now you do not");
+        var hold = Server.HoldAt("vanish", 3);
+        await using var client = await Server.ConnectAsync();
+        var conversation = await client.StartAsync();
+        var heard = client.Send(conversation, "m", "vanish").AllAsync();
+        await Until.TrueAsync(async () => (await client.HistoryAsync(conversation)).Any(t => (string)t["role"]! == "assistant" && (string)t["text"]! != ""));
+
+        // As when it begins at the very moment of the erasure.
+        await using (var store = await Server.OpenStoreAsync())
+            foreach (var key in await Server.KeysAsync($"*{conversation}*")) await store.GetDatabase().KeyDeleteAsync(key);
+        hold.LetGo();
+
+        Assert.StartsWith("not_found: ", await ChatClient.ErrorOfAsync(() => heard));
     }
 
     [Fact]

@@ -172,6 +172,67 @@ public sealed class ConversationListTests(Browser browser)
     }
 
     [Fact]
+    public async Task A_question_that_was_closed_before_does_not_answer_the_next_one()
+    {
+        await using var visit = await browser.VisitAsync();
+        await visit.AskAsync("Ask me twice.");
+        // A busy browser tells of a closing late: here once the dialog is open again.
+        await visit.Page.EvaluateAsync("addEventListener('close', (event) => event.stopImmediatePropagation(), { capture: true, once: true })");
+        await AskToDeleteAsync(visit);
+        await visit.Page.Keyboard.PressAsync("Escape");
+        await Expect(visit.Page.Locator("#confirm")).ToBeHiddenAsync();
+
+        await AskToDeleteAsync(visit);
+        await visit.Page.Locator("#confirm").EvaluateAsync("dialog => dialog.dispatchEvent(new Event('close'))");
+        await visit.Button("Delete").ClickAsync();
+
+        await Expect(visit.Conversations).ToHaveCountAsync(0);
+    }
+
+    [Theory, InlineData(true), InlineData(false)]
+    public async Task A_list_that_was_read_before_a_change_does_not_undo_it(bool isNew)
+    {
+        await using var visit = await browser.VisitAsync();
+        if (!isNew) await visit.AskAsync("Forget me while you read.");
+        var (isRead, let, isGiven) = (new TaskCompletionSource(), new TaskCompletionSource(), new TaskCompletionSource());
+        await visit.Page.RouteAsync("**/api/conversations?*", async route =>
+        {
+            var old = await route.FetchAsync();
+            isRead.TrySetResult();
+            await let.Task;
+            try { await route.FulfillAsync(new() { Response = old }); }
+            catch (PlaywrightException) { }     // the page has given it up
+            isGiven.TrySetResult();
+        }, new() { Times = 1 });
+        await visit.Page.EvaluateAsync("document.dispatchEvent(new Event('visibilitychange', { bubbles: true }))");     // reads the list again
+        await isRead.Task;
+
+        if (isNew)
+        {
+            await visit.AskAsync("Here since you read.");
+            await Expect(visit.Conversations).ToHaveCountAsync(1);
+        }
+        else
+        {
+            await AskToDeleteAsync(visit);
+            await visit.Button("Delete").ClickAsync();
+            await Expect(visit.Conversations).ToHaveCountAsync(0);
+        }
+        let.SetResult();
+        await isGiven.Task;
+        await visit.Page.EvaluateAsync("fetch('api/bots').then((answer) => answer.text())");     // comes behind the list
+
+        await Expect(visit.Conversations).ToHaveCountAsync(isNew ? 1 : 0);
+    }
+
+    private static async Task AskToDeleteAsync(Visit visit)
+    {
+        await visit.Button("More actions").ClickAsync();
+        await visit.Page.GetByRole(AriaRole.Menuitem, new() { Name = "Delete" }).ClickAsync();
+        await Expect(visit.Page.Locator("#confirm")).ToBeVisibleAsync();
+    }
+
+    [Fact]
     public async Task The_menu_is_worked_with_the_keyboard_alone()
     {
         await using var visit = await browser.VisitAsync();

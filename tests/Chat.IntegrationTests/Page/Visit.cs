@@ -25,7 +25,7 @@ public sealed class Visit : IAsyncDisposable
         page.PageError += (_, error) => problems.Enqueue(error);
         page.Console += (_, message) =>
         {
-            if (message.Type == "error") problems.Enqueue(message.Text);
+            if (message.Type == "error") problems.Enqueue($"{message.Text} [{message.Location}]");
         };
     }
 
@@ -105,7 +105,8 @@ public sealed class Visit : IAsyncDisposable
     {
         await context.DisposeAsync();
         Assert.All(Requests, url => Assert.StartsWith(address + "/", url + "/", StringComparison.Ordinal));
-        Assert.DoesNotContain(problems, problem => !Expected.Any(problem.Contains));
+        var unexpected = problems.Where(problem => !Expected.Any(problem.Contains)).ToArray();
+        Assert.True(unexpected.Length == 0, string.Join("\n", unexpected));
     }
 
     private Task ReadyAsync() => Expect(Page.Locator("#new span")).Not.ToBeEmptyAsync();
