@@ -27,9 +27,10 @@ public sealed record ServedModel
     /// <summary>A model folder, run by the kernels of this process. Weights are read when the runner is made; libtorch never is.</summary>
     public static ServedModel OnKernels(ModelFolder folder, WeightFormat format = WeightFormat.Exact, Team? team = null) => From(folder, rows =>
     {
-        if (folder.Decoder is not null) throw new CheckpointException(CheckpointErrors.Unsupported, $"{folder.Path} holds a decoder-only model, which the kernels do not run; libtorch does (Models:Runner torch).");
         using var checkpoint = Checkpoint.OpenFolder(folder.Path);
-        return WarmedUp(new CpuRunner(folder.Config, checkpoint, rows, format, team), folder);
+        return WarmedUp(folder.Decoder is { } decoder
+            ? new CpuRunner(decoder, checkpoint, rows, folder.Description.MaxPromptTokens, folder.Description.MaxCompletionTokens, format, team)
+            : new CpuRunner(folder.Config, checkpoint, rows, format, team), folder);
     });
 
     /// <summary>A model folder, run by libtorch. Weights are read when the runner is made.</summary>
