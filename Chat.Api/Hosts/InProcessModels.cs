@@ -35,10 +35,13 @@ public sealed record ModelsOptions
     /// <summary>The type libtorch computes in.</summary>
     public torch.ScalarType Type { get; init; } = torch.ScalarType.Float32;
 
-    /// <summary>Hypotheses alive at once, requests that may wait, and dialogues read in one step; for each model.</summary>
+    /// <summary>Hypotheses alive at once, requests that may wait, and tokens of prompts read in one step; for each model.</summary>
     public int Rows { get; init; } = 32;
     public int QueueLimit { get; init; } = 1024;
-    public int PrefillBatch { get; init; } = 8;
+    public int PrefillTokens { get; init; } = 256;
+
+    /// <summary>Memory of the kernels for keys and values, for each model: enough for one reply is taken at least, and no more than all rows can use.</summary>
+    public long CacheBytes { get; init; } = ServedModel.DefaultCacheBytes;
 
     internal const string Cpu = "cpu";
 }
@@ -70,8 +73,8 @@ public static class InProcessModels
         var configuration = services.GetRequiredService<IConfiguration>();
         var options = configuration.GetSection("Models").Get<ModelsOptions>() ?? new();
         var logger = services.GetRequiredService<ILogger<InProcessChatModels>>();
-        if (options is not { Rows: >= 1, QueueLimit: >= 1, PrefillBatch: >= 1, Threads: null or >= 1 })
-            throw new InvalidOperationException($"Models:Rows, Models:QueueLimit, Models:PrefillBatch and Models:Threads must be at least 1, not {options.Rows}, {options.QueueLimit}, {options.PrefillBatch} and {options.Threads?.ToString(CultureInfo.InvariantCulture) ?? "unset"}.");
+        if (options is not { Rows: >= 1, QueueLimit: >= 1, PrefillTokens: >= 1, Threads: null or >= 1 })
+            throw new InvalidOperationException($"Models:Rows, Models:QueueLimit, Models:PrefillTokens and Models:Threads must be at least 1, not {options.Rows}, {options.QueueLimit}, {options.PrefillTokens} and {options.Threads?.ToString(CultureInfo.InvariantCulture) ?? "unset"}.");
         var serve = Runner(options);
         var models = Order(Folders(options.Folder).Select(ModelFolder.Open), options).Select(serve).ToList();
         foreach (var model in models) logger.LogInformation("Serving {Model}, {Parameters} parameters, content {Hash}", model.Description.Id, model.Description.Parameters, model.Description.Hash);
@@ -80,7 +83,7 @@ public static class InProcessModels
             {
                 Rows = options.Rows,
                 QueueLimit = options.QueueLimit,
-                PrefillBatch = options.PrefillBatch,
+                PrefillTokens = options.PrefillTokens,
                 OnFailure = error => logger.LogError(error, "A model failed"),
             },
             services.GetService<TimeProvider>() ?? TimeProvider.System,
@@ -102,7 +105,7 @@ public static class InProcessModels
     private static Func<ModelFolder, ServedModel> OnKernels(ModelsOptions options)
     {
         var team = options.Threads is { } threads ? new Team(threads) : Team.Shared;        // lives as long as the process
-        return folder => ServedModel.OnKernels(folder, options.Weights, team);
+        return folder => ServedModel.OnKernels(folder, options.Weights, team, options.CacheBytes);
     }
 
     // Apart from the rest, because naming a device loads libtorch.
