@@ -89,7 +89,7 @@ internal sealed class ReplyStarter(
         var owner = new Caller(conversation.Tenant, conversation.User);
         var reply = new RunningReply(owner, lease, turn, started, time);
         var gate = safety.OpenGate(replyId);
-        var generation = new GenerationRequest { RequestId = replyId, Model = model.Id, Decoding = decoding, Messages = Dialogue(bot, transcript, begin, masked ?? begin.Text) };
+        var generation = new GenerationRequest { RequestId = replyId, Tenant = conversation.Tenant, Model = model.Id, Decoding = decoding, Messages = Dialogue(bot, transcript, begin, masked ?? begin.Text) };
         var writer = new ReplyWriter(reply, generation, gate, models, log, settings, time, logger);
         replies.Run(reply, check.Cleared.Refusal is null
             ? writer.RunAsync

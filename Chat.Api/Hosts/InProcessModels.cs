@@ -35,10 +35,13 @@ public sealed record ModelsOptions
     /// <summary>The type libtorch computes in.</summary>
     public torch.ScalarType Type { get; init; } = torch.ScalarType.Float32;
 
-    /// <summary>Hypotheses alive at once, requests that may wait, and dialogues read in one step; for each model.</summary>
+    /// <summary>Hypotheses alive at once, requests that may wait, and tokens of prompts read in one step; for each model.</summary>
     public int Rows { get; init; } = 32;
     public int QueueLimit { get; init; } = 1024;
-    public int PrefillBatch { get; init; } = 8;
+    public int PrefillTokens { get; init; } = 256;
+
+    /// <summary>Memory of the kernels for keys and values, for each model: enough for one reply is taken at least, and no more than all rows can use.</summary>
+    public long CacheBytes { get; init; } = ServedModel.DefaultCacheBytes;
 
     internal const string Cpu = "cpu";
 }
@@ -70,7 +73,7 @@ public static class InProcessModels
         var configuration = services.GetRequiredService<IConfiguration>();
         var options = configuration.GetSection("Models").Get<ModelsOptions>() ?? new();
         var logger = services.GetRequiredService<ILogger<InProcessChatModels>>();
-        foreach (var (name, value) in new[] { ("Rows", options.Rows), ("QueueLimit", options.QueueLimit), ("PrefillBatch", options.PrefillBatch), ("Threads", options.Threads ?? 1) })
+        foreach (var (name, value) in new[] { ("Rows", options.Rows), ("QueueLimit", options.QueueLimit), ("PrefillTokens", options.PrefillTokens), ("Threads", options.Threads ?? 1) })
             SettingsCheck.Require(value >= 1, "Models:" + name, value, "at least 1");
         var serve = Runner(options);
         var models = Order(Folders(options.Folder).Select(Open), options).Select(serve).ToList();
@@ -79,7 +82,7 @@ public static class InProcessModels
         {
             Rows = options.Rows,
             QueueLimit = options.QueueLimit,
-            PrefillBatch = options.PrefillBatch,
+            PrefillTokens = options.PrefillTokens,
             OnFailure = error => logger.LogError(error, "A model failed"),
         };
         try
@@ -109,7 +112,7 @@ public static class InProcessModels
     private static Func<ModelFolder, ServedModel> OnKernels(ModelsOptions options)
     {
         var team = options.Threads is { } threads ? new Team(threads) : Team.Shared;        // lives as long as the process
-        return folder => ServedModel.OnKernels(folder, options.Weights, team);
+        return folder => ServedModel.OnKernels(folder, options.Weights, team, options.CacheBytes);
     }
 
     // Apart from the rest, because naming a device loads libtorch.

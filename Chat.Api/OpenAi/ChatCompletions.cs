@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Chat.Api.Identity;
 using Chat.Domain.Generation;
 using Chat.Domain.Safety;
 using Chat.Safety;
@@ -23,7 +24,7 @@ internal sealed class ChatCompletions(IChatModels models, SafetyPolicy safety, T
         try
         {
             var model = models.Models.FirstOrDefault(m => m.Id == request.Model) ?? throw OpenAiException.UnknownModel(request.Model, models.Models.Select(m => m.Id));
-            var generation = Prepare(request, model);
+            var generation = Prepare(request, model, context.User.Caller().Tenant);
             var head = new Head($"chatcmpl-{generation.RequestId}", time.GetUtcNow().ToUnixTimeSeconds(), model.Id, $"fp_{model.Hash[..Math.Min(12, model.Hash.Length)]}");
 
             var cleared = ClearInput(generation);
@@ -39,7 +40,7 @@ internal sealed class ChatCompletions(IChatModels models, SafetyPolicy safety, T
         }
     }
 
-    private GenerationRequest Prepare(CompletionRequest request, ModelDescription model)
+    private GenerationRequest Prepare(CompletionRequest request, ModelDescription model, string tenant)
     {
         if (request.Decoding["maxTokens"] is JsonValue limit && limit.TryGetValue<long>(out var tokens) && tokens > model.MaxCompletionTokens)
             throw OpenAiException.Invalid(request.ParamOf("maxTokens"), $"Model '{model.Id}' writes at most {model.MaxCompletionTokens} tokens, {tokens} were asked for.", "context_length_exceeded");
@@ -47,6 +48,7 @@ internal sealed class ChatCompletions(IChatModels models, SafetyPolicy safety, T
         return new()
         {
             RequestId = Guid.NewGuid().ToString("N"),
+            Tenant = tenant,
             Model = model.Id,
             Messages = request.Messages,
             Decoding = models.Check(model.Id, request.Decoding),

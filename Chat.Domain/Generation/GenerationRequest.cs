@@ -37,6 +37,12 @@ public sealed record GenerationRequest
     /// <summary>How many alternatives to report with each token; <c>null</c> = no log-probabilities at all, 0 = the chosen token's alone.</summary>
     public int? TopLogprobs { get; init; }
 
+    /// <summary>Who waits in turn: tenants share a busy model by the tokens they were served.</summary>
+    public string Tenant { get; init; } = "";
+
+    /// <summary>Higher goes first, and may set lower ones back.</summary>
+    public int Priority { get; init; }
+
     /// <summary>How a cancellation is counted: false = the user said stop (<c>stopped</c>), true = the caller went away (<c>abort</c>).</summary>
     public bool CancelMeansAbort { get; init; }
 }

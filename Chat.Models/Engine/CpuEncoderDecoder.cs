@@ -24,8 +24,8 @@ internal sealed unsafe class CpuEncoderDecoder : CpuModel
     private readonly Place[] places;
     private int layer;
 
-    private CpuEncoderDecoder(EncoderDecoderConfig config, CpuSizes sizes, CpuWeights weights, Team team, int maxContext, int replyRoom)
-        : base(sizes, weights, team, new(config.DecoderLayers, config.Heads, config.HeadWidth, sizes.Rows * (PageList.PagesFor(maxContext) + PageList.PagesFor(replyRoom))),
+    private CpuEncoderDecoder(EncoderDecoderConfig config, CpuSizes sizes, CpuWeights weights, Team team, int maxContext, int replyRoom, int pages)
+        : base(sizes, weights, team, new(config.DecoderLayers, config.Heads, config.HeadWidth, pages),
             // A tied head reads x / √C.
             new(weights.Vector("decoder.final_layer_norm.weight", config.Tied ? 1 / MathF.Sqrt(config.Width) : 1)), weights.Head(config.Tied ? "shared.weight" : "lm_head.weight"))
     {
@@ -48,8 +48,9 @@ internal sealed unsafe class CpuEncoderDecoder : CpuModel
     }
 
     /// <param name="capacity">Tokens computed together at most; as many as a context has, at least.</param>
+    /// <param name="cacheBytes">Memory for keys and values, which rows share: at least one row's, at most all rows'.</param>
     /// <exception cref="CheckpointException">What is wrong with the weights.</exception>
-    public static CpuEncoderDecoder Load(EncoderDecoderConfig config, Checkpoint checkpoint, WeightFormat format, Team team, int rows, int maxContext, int maxReply, int capacity)
+    public static CpuEncoderDecoder Load(EncoderDecoderConfig config, Checkpoint checkpoint, WeightFormat format, Team team, int rows, int maxContext, int maxReply, int capacity, long cacheBytes)
     {
         (config, var found) = EvaWeights.Locate(config, checkpoint);
         var weights = new CpuWeights(checkpoint, found, format);
@@ -57,7 +58,8 @@ internal sealed unsafe class CpuEncoderDecoder : CpuModel
         try
         {
             return new(config, new(config.VocabularySize, config.Width, config.Heads, config.Heads, config.HeadWidth, config.FeedForward, config.Gated, config.Activation, config.Epsilon,
-                rows, Math.Max(capacity, maxContext), Math.Max(maxContext, replyRoom)), weights, team, maxContext, replyRoom);
+                rows, Math.Max(capacity, maxContext), Math.Max(maxContext, replyRoom)), weights, team, maxContext, replyRoom,
+                CpuRow.PagesOf(cacheBytes, KeyValuePages.BytesOf(config.DecoderLayers, config.Heads, config.HeadWidth), PageList.PagesFor(maxContext) + PageList.PagesFor(replyRoom), rows));
         }
         catch
         {
@@ -70,14 +72,16 @@ internal sealed unsafe class CpuEncoderDecoder : CpuModel
 
     public override ReadOnlySpan<int> Opening(ReadOnlySpan<int> context) => opening;
 
-    public override void Read(ReadOnlySpan<PrefillItem> items, CpuRow[] rows)
+    public override bool HasEncoder => true;
+
+    public override void Encode(ReadOnlySpan<CpuRow> rows)
     {
         int count = 0, page = 0, longest = 0;
-        foreach (var item in items)
+        foreach (var row in rows)
         {
-            var context = item.Context.Span;
-            rows[item.Row].Context.Append(context.Length);
-            for (var t = 0; t < context.Length; t++) places[count++] = new(rows[item.Row], context[t], t, context.Length, page);
+            var context = row.Unread.Span;
+            row.Context.Append(context.Length);
+            for (var t = 0; t < context.Length; t++) places[count++] = new(row, context[t], t, context.Length, page);
             page += PageList.PagesFor(context.Length);
             longest = Math.Max(longest, context.Length);
         }

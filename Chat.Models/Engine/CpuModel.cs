@@ -3,8 +3,46 @@ using Chat.Models.Modules;
 
 namespace Chat.Models.Engine;
 
-/// <summary>A row of the runner: the tokens under way, and the context that an encoder read for them, each as pages.</summary>
-internal sealed record CpuRow(PageList Context, PageList Reply);
+/// <summary>
+/// A row of the runner: the tokens under way, and the context that an encoder read for them, each as pages. In decoder-only models the context stands before the
+/// reply in one text.
+/// </summary>
+internal sealed class CpuRow(PageList context, PageList reply)
+{
+    public PageList Context => context;
+    public PageList Reply => reply;
+
+    /// <summary>The reply's tokens, fed ones and those still due; and a context that an encoder has not read yet.</summary>
+    public int[] Ids { get; } = new int[reply.MaxTokens];
+    public int Known { get; set; }
+    public ReadOnlyMemory<int> Unread { get; set; }
+
+    /// <summary>Tokens of the prompt still to be read.</summary>
+    public int Due { get; set; }
+
+    /// <summary>Whole pages of the reply that the prefix cache knows, and the last one's entry.</summary>
+    public int KnownPages { get; set; }
+    public long LastEntry { get; set; } = PrefixCache.Root;
+
+    public void Become(CpuRow other)
+    {
+        if (other == this) return;
+        context.Become(other.Context);
+        reply.Become(other.Reply);
+        other.Ids.AsSpan(0, other.Known).CopyTo(Ids);
+        (Known, Unread, Due, KnownPages, LastEntry) = (other.Known, other.Unread, other.Due, other.KnownPages, other.LastEntry);
+    }
+
+    public void Clear()
+    {
+        context.Clear();
+        reply.Clear();
+        (Known, Unread, Due, KnownPages, LastEntry) = (0, default, 0, 0, PrefixCache.Root);
+    }
+
+    /// <summary>Pages that so many bytes hold: one row's at least, that no reply can be too long, and no more than all rows can use.</summary>
+    public static int PagesOf(long bytes, long pageBytes, int rowPages, int rows) => (int)Math.Clamp(bytes / pageBytes, rowPages, (long)rowPages * rows);
+}
 
 /// <summary>A token to feed, at a position of its row whose page stands ready.</summary>
 internal readonly record struct RowToken(CpuRow Row, int Id, int Position);
@@ -76,11 +114,14 @@ internal abstract unsafe class CpuModel : IDisposable
     /// <summary>A row with nothing in it.</summary>
     public abstract CpuRow NewRow();
 
-    /// <summary>The tokens that a reply's own follow in its row.</summary>
+    /// <summary>Whether an encoder reads contexts, apart from the text.</summary>
+    public virtual bool HasEncoder => false;
+
+    /// <summary>The tokens that a reply's own follow in its text.</summary>
     public abstract ReadOnlySpan<int> Opening(ReadOnlySpan<int> context);
 
-    /// <summary>Lets an encoder read contexts, at most <see cref="Capacity"/> tokens together, into their rows. Without an encoder nothing happens.</summary>
-    public virtual void Read(ReadOnlySpan<PrefillItem> items, CpuRow[] rows) { }
+    /// <summary>Lets the encoder read the rows' contexts, at most <see cref="Capacity"/> tokens together.</summary>
+    public virtual void Encode(ReadOnlySpan<CpuRow> rows) => throw new NotSupportedException("There is no encoder.");
 
     /// <summary>Feeds tokens, at most <see cref="Capacity"/> together and each row's in order, and scores what follows some of them.</summary>
     /// <param name="outputs">Indices of the tokens whose successors are scored; as many as there are rows, at most.</param>

@@ -6,13 +6,15 @@ namespace Chat.Models.Engine;
 
 /// <summary>
 /// Runs a model on the kernels of this process: no libtorch, no allocation a token, and the same bits for a row whatever else is in the batch.
-/// Rows that fork share pages until one of them writes. Owns its weights and its memory, not the team; one thread makes all calls.
+/// Rows that fork share pages until one of them writes; a prompt that begins as an earlier one did, or an encoder's whole context, is found again while its pages
+/// last. Owns its weights and its memory, not the team; one thread makes all calls.
 /// </summary>
 public sealed unsafe class CpuRunner : IRunner
 {
     private const int TokensAtOnce = 512;
     private readonly CpuModel model;
-    private readonly CpuRow[] all, sources;
+    private readonly PrefixCache cache;
+    private readonly CpuRow[] all, sources, encoding;
     private readonly RowToken[] feed;
     private readonly int[] outputs, seen;
     private float[] packed = [];
@@ -24,21 +26,23 @@ public sealed unsafe class CpuRunner : IRunner
     /// <param name="team">Who computes; by default the process's own team.</param>
     /// <param name="maxContext">Longest context, tokens; the configuration's when <c>null</c>.</param>
     /// <param name="maxReply">Longest reply, tokens; the configuration's when <c>null</c>.</param>
+    /// <param name="cacheBytes">Memory for keys and values, which rows share: enough for one whole row is taken at least, and no more than all rows can use.</param>
     /// <exception cref="CheckpointException">What is wrong with the weights.</exception>
-    public CpuRunner(EncoderDecoderConfig config, Checkpoint checkpoint, int rowCount, WeightFormat format = WeightFormat.Exact, Team? team = null, int? maxContext = null, int? maxReply = null)
-        : this(CpuEncoderDecoder.Load(config, checkpoint, format, team ?? Team.Shared, AtLeastOne(rowCount), maxContext ?? config.MaxContext, maxReply ?? config.MaxReply, Math.Max(TokensAtOnce, rowCount)),
+    public CpuRunner(EncoderDecoderConfig config, Checkpoint checkpoint, int rowCount, WeightFormat format = WeightFormat.Exact, Team? team = null, int? maxContext = null, int? maxReply = null, long cacheBytes = long.MaxValue)
+        : this(CpuEncoderDecoder.Load(config, checkpoint, format, team ?? Team.Shared, AtLeastOne(rowCount), maxContext ?? config.MaxContext, maxReply ?? config.MaxReply, Math.Max(TokensAtOnce, rowCount), cacheBytes),
             maxContext ?? config.MaxContext, maxReply ?? config.MaxReply) { }
 
     /// <summary>A decoder-only model: its context stands before the reply in one row.</summary>
-    /// <inheritdoc cref="CpuRunner(EncoderDecoderConfig, Checkpoint, int, WeightFormat, Team?, int?, int?)"/>
-    public CpuRunner(DecoderConfig config, Checkpoint checkpoint, int rowCount, int maxContext, int maxReply, WeightFormat format = WeightFormat.Exact, Team? team = null)
-        : this(CpuDecoder.Load(config, checkpoint, format, team ?? Team.Shared, AtLeastOne(rowCount), maxContext + maxReply, Math.Max(TokensAtOnce, rowCount)), maxContext, maxReply) { }
+    /// <inheritdoc cref="CpuRunner(EncoderDecoderConfig, Checkpoint, int, WeightFormat, Team?, int?, int?, long)"/>
+    public CpuRunner(DecoderConfig config, Checkpoint checkpoint, int rowCount, int maxContext, int maxReply, WeightFormat format = WeightFormat.Exact, Team? team = null, long cacheBytes = long.MaxValue)
+        : this(CpuDecoder.Load(config, checkpoint, format, team ?? Team.Shared, AtLeastOne(rowCount), maxContext + maxReply, Math.Max(TokensAtOnce, rowCount), cacheBytes), maxContext, maxReply) { }
 
     private CpuRunner(CpuModel model, int maxContext, int maxReply)
     {
         (this.model, MaxContext, MaxReply) = (model, maxContext, maxReply);
         CpuRow[] NewRows() => [.. Enumerable.Range(0, model.Rows).Select(_ => model.NewRow())];
-        (all, sources) = (NewRows(), NewRows());
+        (all, sources, encoding) = (NewRows(), NewRows(), new CpuRow[model.Rows]);
+        cache = new(model.Pages);
         feed = new RowToken[model.Capacity];
         (outputs, seen) = (new int[model.Rows], new int[model.Rows]);
     }
@@ -47,37 +51,76 @@ public sealed unsafe class CpuRunner : IRunner
     public int Rows => all.Length;
     public int MaxContext { get; }
     public int MaxReply { get; }
+    public bool ReadsInParts => !model.HasEncoder;
+    public double Usage => 1 - FreePages / (double)model.Pages.Pages;
 
     /// <summary>Pages of keys and values that no row uses.</summary>
     internal int FreePages => model.Pages.FreePages;
 
+    internal KeyValuePages Pages => model.Pages;
+
+    /// <summary>All pasts that use pages, one behind the other.</summary>
+    internal IEnumerable<PageList> Pasts => all.Concat(sources).SelectMany(row => new[] { row.Context, row.Reply });
+
     /// <inheritdoc/>
-    /// <exception cref="ArgumentException">An empty or too long context, too many emitted tokens, an id outside the vocabulary, a row twice.</exception>
-    public ReadOnlySpan<float> Prefill(ReadOnlySpan<PrefillItem> items)
+    /// <exception cref="ArgumentException">An empty or too long context, too many emitted tokens, an id outside the vocabulary.</exception>
+    public int Open(PrefillItem item)
     {
-        if (items.IsEmpty) return [];
+        var (number, context, emitted) = item;
+        if (context.Length < 1 || context.Length > MaxContext) throw new ArgumentException($"Row {number}'s context has {context.Length} tokens: 1 to {MaxContext} can be read.");
+        if (emitted.Length >= MaxReply) throw new ArgumentException($"Row {number} has {emitted.Length} emitted tokens of at most {MaxReply}: none can follow.");
+        CheckIds(context.Span);
+        CheckIds(emitted.Span);
+        Free(number);
+        var row = all[number];
+        var opening = model.Opening(context.Span);
+        opening.CopyTo(row.Ids);
+        emitted.Span.CopyTo(row.Ids.AsSpan(opening.Length));
+        row.Known = opening.Length + emitted.Length;
+        if (model.HasEncoder)
+        {
+            row.Unread = context;
+            row.Due = FindContext(row) ? Math.Max(1, emitted.Length) : context.Length + emitted.Length;
+        }
+        else
+        {
+            FindPages(row);
+            row.Due = row.Known - row.Reply.Tokens;
+        }
+        return row.Due;
+    }
+
+    /// <inheritdoc/>
+    public bool Fits(ReadOnlySpan<RowTokens> feeds)
+    {
+        long needed = 0;
+        foreach (var (number, tokens) in feeds)
+        {
+            CheckRow(number);
+            var row = all[number];
+            needed += PageList.PagesFor(row.Unread.Length) + row.Reply.Needed(model.HasEncoder && row.Due > 0 ? row.Known : tokens);
+        }
+        return needed <= FreePages;
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="ArgumentException">A row twice, or more tokens than are due.</exception>
+    public ReadOnlySpan<float> Read(scoped ReadOnlySpan<RowTokens> parts)
+    {
         call++;
-        foreach (var (row, context, emitted) in items)
+        foreach (var (number, tokens) in parts)
         {
-            if (context.Length < 1 || context.Length > MaxContext) throw new ArgumentException($"Row {row}'s context has {context.Length} tokens: 1 to {MaxContext} can be read.");
-            if (emitted.Length >= MaxReply) throw new ArgumentException($"Row {row} has {emitted.Length} emitted tokens of at most {MaxReply}: none can follow.");
-            CheckNew(row);
-            CheckIds(context.Span);
-            CheckIds(emitted.Span);
+            CheckNew(number);
+            var due = all[number].Due;
+            if (tokens < (ReadsInParts ? 1 : due) || tokens > due || due == 0) throw new ArgumentException($"Row {number} has {due} tokens to read, {(ReadsInParts ? "not" : "all at once and not")} {tokens}.");
         }
-        foreach (var item in items) Free(item.Row);
-        for (int first = 0, next; first < items.Length; first = next)
-        {
-            var tokens = 0;
-            for (next = first; next < items.Length && (next == first || tokens + items[next].Context.Length <= model.Capacity); next++) tokens += items[next].Context.Length;
-            model.Read(items[first..next], all);
-        }
-        return Feed(items);
+        if (model.HasEncoder) Encode(parts);
+        return Feed(parts);
     }
 
     /// <inheritdoc/>
     /// <exception cref="ArgumentException">As many tokens as rows are due, each inside the vocabulary; a row stands once.</exception>
-    /// <exception cref="InvalidOperationException">A row is free, or full.</exception>
+    /// <exception cref="InvalidOperationException">A row is free, still reads its prompt, or is full.</exception>
     public ReadOnlySpan<float> Decode(ReadOnlySpan<int> rows, ReadOnlySpan<int> tokens)
     {
         if (rows.Length != tokens.Length) throw new ArgumentException($"{rows.Length} rows are given {tokens.Length} tokens.");
@@ -87,7 +130,8 @@ public sealed unsafe class CpuRunner : IRunner
         {
             CheckNew(row);
             var reply = all[row].Reply;
-            if (reply.Tokens == 0) throw new InvalidOperationException($"Row {row} holds no context.");
+            if (all[row].Known == 0) throw new InvalidOperationException($"Row {row} holds no context.");
+            if (all[row].Due > 0) throw new InvalidOperationException($"Row {row} has {all[row].Due} tokens of its prompt to read.");
             if (reply.Tokens == reply.MaxTokens) throw new InvalidOperationException($"Row {row} holds {reply.Tokens} of at most {reply.MaxTokens} tokens: 1 more does not fit.");
         }
         CheckIds(tokens);
@@ -95,10 +139,13 @@ public sealed unsafe class CpuRunner : IRunner
         {
             var row = all[rows[i]];
             row.Reply.Append(1);
+            row.Ids[row.Known++] = tokens[i];
             feed[i] = new(row, tokens[i], row.Reply.Tokens - 1);
             outputs[i] = i;
         }
-        return Scores(model.Step(feed.AsSpan(0, tokens.Length), outputs.AsSpan(0, tokens.Length)), tokens.Length);
+        var scores = Scores(model.Step(feed.AsSpan(0, tokens.Length), outputs.AsSpan(0, tokens.Length)), tokens.Length);
+        foreach (var row in rows) KeepPages(all[row]);
+        return scores;
     }
 
     /// <inheritdoc/>
@@ -108,14 +155,14 @@ public sealed unsafe class CpuRunner : IRunner
         {
             CheckRow(from);
             CheckRow(to);
-            if (from != to && all[from].Reply.Tokens == 0) throw new InvalidOperationException($"Row {from} holds no context to copy.");
+            if (from != to && all[from].Known == 0) throw new InvalidOperationException($"Row {from} holds no context to copy.");
         }
         if (copies.Length > Rows) throw new ArgumentException($"{copies.Length} copies are asked for, there are {Rows} rows.");
-        for (var i = 0; i < copies.Length; i++) Share(all[copies[i].From], sources[i]);
+        for (var i = 0; i < copies.Length; i++) sources[i].Become(all[copies[i].From]);
         for (var i = 0; i < copies.Length; i++)
         {
-            Share(sources[i], all[copies[i].To]);
-            Clear(sources[i]);
+            all[copies[i].To].Become(sources[i]);
+            sources[i].Clear();
         }
     }
 
@@ -123,31 +170,96 @@ public sealed unsafe class CpuRunner : IRunner
     public void Free(int row)
     {
         CheckRow(row);
-        Clear(all[row]);
+        all[row].Clear();
     }
 
     public void Dispose() => model.Dispose();
 
-    /// <summary>Feeds what stands before the replies, and the emitted tokens, of all items, as many together as the model takes.</summary>
-    private ReadOnlySpan<float> Feed(ReadOnlySpan<PrefillItem> items)
+    /// <summary>Lets the encoder read what is new among the rows' contexts, each once, as many together as the model takes.</summary>
+    private void Encode(ReadOnlySpan<RowTokens> parts)
     {
-        Reserve(items.Length);
+        while (true)
+        {
+            int count = 0, tokens = 0;
+            foreach (var (number, _) in parts)
+            {
+                var row = all[number];
+                if (row.Unread.IsEmpty || FindContext(row) || tokens + row.Unread.Length > model.Capacity || IsAmong(encoding.AsSpan(0, count), row)) continue;
+                encoding[count++] = row;
+                tokens += row.Unread.Length;
+            }
+            if (count == 0) return;
+            model.Encode(encoding.AsSpan(0, count));
+            foreach (var row in encoding.AsSpan(0, count))
+            {
+                cache.Add(PrefixCache.Root, row.Unread.Span, row.Context.Pages);
+                row.Unread = default;
+            }
+        }
+
+        static bool IsAmong(ReadOnlySpan<CpuRow> rows, CpuRow one)
+        {
+            foreach (var row in rows)
+                if (row.Unread.Span.SequenceEqual(one.Unread.Span)) return true;
+            return false;
+        }
+    }
+
+    private bool FindContext(CpuRow row)
+    {
+        if (cache.Find(PrefixCache.Root, row.Unread.Span) is not { } entry) return false;
+        row.Context.Adopt(entry.Pages, row.Unread.Length);
+        row.Unread = default;
+        return true;
+    }
+
+    /// <summary>Shares the pages of the longest beginning that some row has read; one token stays, because only a fed token gives scores.</summary>
+    private void FindPages(CpuRow row)
+    {
+        while (row.Reply.Tokens + KeyValuePages.PageTokens < row.Known && cache.Find(row.LastEntry, PageIds(row)) is { } entry)
+        {
+            row.Reply.Adopt(entry.Pages, KeyValuePages.PageTokens);
+            (row.KnownPages, row.LastEntry) = (row.KnownPages + 1, entry.Id);
+        }
+    }
+
+    /// <summary>Makes pages that are full by now findable. One that another row has filled the same way meanwhile is given up for that row's.</summary>
+    private void KeepPages(CpuRow row)
+    {
+        if (model.HasEncoder) return;                                       // what its decoder reads depends on the context as well
+        while ((row.KnownPages + 1) * KeyValuePages.PageTokens <= row.Reply.Tokens)
+        {
+            var entry = cache.Find(row.LastEntry, PageIds(row));
+            if (entry is null) entry = cache.Add(row.LastEntry, PageIds(row), row.Reply.Pages.Slice(row.KnownPages, 1));
+            else if (entry.Pages[0] != row.Reply.Pages[row.KnownPages]) row.Reply.Replace(row.KnownPages, entry.Pages[0]);
+            (row.KnownPages, row.LastEntry) = (row.KnownPages + 1, entry.Id);
+        }
+    }
+
+    private static ReadOnlySpan<int> PageIds(CpuRow row) => row.Ids.AsSpan(row.KnownPages * KeyValuePages.PageTokens, KeyValuePages.PageTokens);
+
+    /// <summary>Feeds the texts' next tokens, as many together as the model takes.</summary>
+    private ReadOnlySpan<float> Feed(scoped ReadOnlySpan<RowTokens> parts)
+    {
+        Reserve(parts.Length);
         int count = 0, ends = 0, done = 0;
-        foreach (var (number, context, emitted) in items)
+        foreach (var (number, tokens) in parts)
         {
             var row = all[number];
-            var opening = model.Opening(context.Span);
-            var length = opening.Length + emitted.Length;
-            row.Reply.Append(length);
-            for (var t = 0; t < length; t++)
+            var from = row.Reply.Tokens;
+            var to = ReadsInParts ? from + tokens : row.Known;
+            row.Reply.Append(to - from);
+            row.Due -= tokens;
+            for (var t = from; t < to; t++)
             {
-                feed[count] = new(row, t < opening.Length ? opening[t] : emitted.Span[t - opening.Length], t);
-                if (t == length - 1) outputs[ends++] = count;
+                feed[count] = new(row, row.Ids[t], t);
+                if (t == row.Known - 1) outputs[ends++] = count;
                 if (++count == feed.Length) Step();
             }
         }
         if (count > 0) Step();
-        return packed.AsSpan(0, items.Length * VocabularySize);
+        foreach (var (number, _) in parts) KeepPages(all[number]);
+        return packed.AsSpan(0, done * VocabularySize);
 
         void Step()
         {
@@ -174,18 +286,6 @@ public sealed unsafe class CpuRunner : IRunner
     {
         for (var i = 0; i < count; i++)
             new ReadOnlySpan<float>(scores + (long)i * model.VocabularyStride, VocabularySize).CopyTo(packed.AsSpan((at + i) * VocabularySize));
-    }
-
-    private static void Share(CpuRow from, CpuRow to)
-    {
-        to.Context.Become(from.Context);
-        to.Reply.Become(from.Reply);
-    }
-
-    private static void Clear(CpuRow row)
-    {
-        row.Context.Clear();
-        row.Reply.Clear();
     }
 
     private static int AtLeastOne(int rowCount)

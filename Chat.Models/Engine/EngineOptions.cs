@@ -9,13 +9,16 @@ public sealed record EngineOptions
     /// <summary>Requests that may wait for rows; one more is told that the model is busy.</summary>
     public int QueueLimit { get; init; } = 1024;
 
-    /// <summary>Dialogues read in one step at most, so that running replies do not wait for many new ones.</summary>
-    public int PrefillBatch { get; init; } = 8;
+    /// <summary>
+    /// Tokens of prompts read in one step: running replies wait no longer than that takes. One prompt that cannot be read in parts (<see cref="IRunner.ReadsInParts"/>)
+    /// may be longer.
+    /// </summary>
+    public int PrefillTokens { get; init; } = 256;
 
     /// <summary>Chunks that may wait for a slow reader; then its reply, and only that, pauses.</summary>
     public int OutputChunks { get; init; } = 64;
 
-    /// <summary>Told after each step which share of the rows is in use; called on the engine's thread.</summary>
+    /// <summary>Told after each step which share of the memory for keys and values is in use; called on the engine's thread.</summary>
     public Action<double> OnUsage { get; init; } = _ => { };
 
     /// <summary>Told of failures of the model; called on the engine's thread.</summary>

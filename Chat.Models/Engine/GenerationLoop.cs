@@ -1,19 +1,25 @@
+using System.Runtime.InteropServices;
 using Chat.Domain.Generation;
 using Chat.Models.Decoding;
 
 namespace Chat.Models.Engine;
 
 /// <summary>
-/// Continuous batching: in each step new requests are read into free rows, one batch of all live hypotheses is decoded, each request's rules
+/// Continuous batching: in each step some more of new prompts is read, one batch of all live hypotheses is decoded, each request's rules
 /// and strategy choose, text goes out, forks and ends are settled. Requests join and leave at every step; what they say does not depend on
-/// who else is there. Knows no thread: <see cref="GenerationEngine"/> calls <see cref="Step"/> on the thread that owns the runner.
+/// who else is there. A request that has to make room keeps its search and the tokens of its hypotheses, which are read again later. Equal prompts that come together
+/// are read once. Knows no thread: <see cref="GenerationEngine"/> calls <see cref="Step"/> on the thread that owns the runner.
 /// </summary>
 public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
 {
+    // What a token costs its tenant, as in the paper that Scheduler names.
+    private const double PromptTokenCost = 1, ReplyTokenCost = 2;
+    private const int RoomToGoOn = 16;
+
     private readonly Scheduler scheduler = new(options.Rows, options.QueueLimit);
     private readonly SearchStep step = new();
     private readonly List<(int From, int To)> forks = [];
-    private float[] scratch = [];
+    private float[] scratch = [], copy = [];
     private double meanSeconds = 1;
 
     public Scheduler Scheduler => scheduler;
@@ -36,13 +42,13 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         foreach (var sequence in scheduler.RemoveCancelled().Concat(scheduler.Running.Where(s => s.IsCancelled)))
             End(runner, sequence, sequence.WasStopped ? "stopped" : "abort", new OperationCanceledException());
 
-        var admitted = scheduler.Admit(options.PrefillBatch);
-        if (admitted.Count > 0) Read(runner, admitted);
-        var active = scheduler.Running.Where(s => !admitted.Contains(s) && HasRoom(s)).ToArray();
-        if (active.Length > 0) Decode(runner, active);
+        var hasAdmitted = Admit(runner);
+        var (readers, parts, active) = Plan(runner);
+        if (parts.Count > 0) Read(runner, readers, parts);
+        if (active.Count > 0) Decode(runner, active);
         Fork(runner);
-        options.OnUsage(scheduler.Usage);
-        return admitted.Count > 0 || active.Length > 0;
+        options.OnUsage(runner.Usage);
+        return hasAdmitted || parts.Count > 0 || active.Count > 0;
     }
 
     /// <summary>Ends everybody, for a model that is gone or in an unknown state; what it holds is freed as far as it can be.</summary>
@@ -61,37 +67,185 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
 
     private bool HasRoom(Sequence sequence)
     {
-        if (sequence.HasRoom(options.OutputChunks)) return true;
-        sequence.IsPaused = true;
-        if (!sequence.HasRoom(options.OutputChunks)) return false;                         // asked again: the reader may have been before the flag
-        sequence.IsPaused = false;
+        sequence.IsPaused = !sequence.HasRoom(options.OutputChunks);
+        if (sequence.IsPaused && sequence.HasRoom(options.OutputChunks)) sequence.IsPaused = false;        // asked again: the reader may have been before the flag
+        return !sequence.IsPaused;
+    }
+
+    /// <summary>Lets requests in, as long as this step could begin to read their prompts.</summary>
+    private bool Admit(IRunner runner)
+    {
+        var hasAdmitted = false;
+        while (scheduler.Running.Sum(s => s.Due) < options.PrefillTokens && scheduler.Next(HasRoom) is { } next)
+        {
+            if (!TryPlace(runner, next)) break;
+            hasAdmitted = true;
+        }
+        return hasAdmitted;
+    }
+
+    /// <summary>Gives a request rows, and memory for its whole prompt beside what others still have to read; weaker ones make room.</summary>
+    /// <returns><c>false</c> when it has to wait.</returns>
+    private bool TryPlace(IRunner runner, Sequence next)
+    {
+        if (!scheduler.CanMakeRoom(next)) return false;
+        while (!scheduler.TryAdmit(next)) Preempt(runner, scheduler.VictimFor(next)!);
+        ChatMeter.RequestsWaiting.Add(-1);
+        ChatMeter.RequestsRunning.Add(1);
+        next.IsReading = true;
+        for (var i = 0; i < next.Live.Count; i++) next.Live[i] = next.Live[i] with { Row = next.Rows[i] };
+        next.Leader = scheduler.Running.FirstOrDefault(other => other != next && ReadsThePromptOf(other, next));
+        if (next.Leader is null && !TryOpen(runner, next)) return true;
+        while (!Fits(runner))
+        {
+            if (scheduler.VictimFor(next) is { } victim) Preempt(runner, victim);
+            else if (scheduler.Running.Count > 1)
+            {
+                PutBack(runner, next);
+                return false;
+            }
+            else
+            {
+                FailForMemory(runner, next);
+                return true;
+            }
+        }
+        if (next.Leader is null) CountPrefix(next);
+        if (next.HasStarted) return true;
+        next.HasStarted = true;
+        ChatMeter.QueueTime.Record(time.GetElapsedTime(next.Arrived).TotalSeconds);
+        if (next.CountsPrompt) ChatMeter.PromptTokens.Add(next.Context.Length);
         return true;
     }
 
-    private void Read(IRunner runner, IReadOnlyList<Sequence> admitted)
+    private static bool ReadsThePromptOf(Sequence other, Sequence next) => other is { IsReading: true, Leader: null, Live: [{ Reply: null }] } && next is { Live: [{ Reply: null }] }
+        && other.Context.AsSpan().SequenceEqual(next.Context) && other.Emitted.AsSpan().SequenceEqual(next.Emitted);
+
+    private bool TryOpen(IRunner runner, Sequence sequence)
     {
-        var items = new PrefillItem[admitted.Count];
-        for (var i = 0; i < items.Length; i++)
-        {
-            items[i] = new(admitted[i].Rows[0], admitted[i].Context, admitted[i].Emitted);
-            admitted[i].Live.Add((admitted[i].Rows[0], 0));
-            ChatMeter.RequestsWaiting.Add(-1);
-            ChatMeter.RequestsRunning.Add(1);
-            ChatMeter.QueueTime.Record(time.GetElapsedTime(admitted[i].Arrived).TotalSeconds);
-            if (admitted[i].CountsPrompt) ChatMeter.PromptTokens.Add(admitted[i].Context.Length);
-        }
-        try { Copy(runner.Prefill(items), items.Length * runner.VocabularySize); }
+        try { sequence.Due = runner.Open(sequence.Prompt()); }
         catch (Exception error)
         {
-            Fail(runner, admitted, error);
-            return;
+            Fail(runner, [sequence], error);
+            return false;
         }
-        for (var i = 0; i < items.Length; i++) Advance(runner, admitted[i], scratch.AsSpan(i * runner.VocabularySize, runner.VocabularySize));
+        return true;
     }
 
-    private void Decode(IRunner runner, Sequence[] active)
+    private static void CountPrefix(Sequence sequence)
     {
-        int[] rows = [.. active.SelectMany(s => s.Live).Select(l => l.Row)], tokens = [.. active.SelectMany(s => s.Live).Select(l => l.Token)];
+        var tokens = sequence.Context.Length + sequence.Emitted.Length;
+        ChatMeter.PrefixCacheQueries.Add(tokens);
+        ChatMeter.PrefixCacheHits.Add(Math.Max(0, tokens - sequence.Due));
+    }
+
+    /// <summary>Whether memory suffices for all that is still to be read, and some tokens for each that answers, so that nobody is let in only to be set back.</summary>
+    private bool Fits(IRunner runner)
+    {
+        var feeds = new List<RowTokens>();
+        foreach (var sequence in scheduler.Running)
+            if (!sequence.IsReading) AddLive(feeds, sequence, RoomToGoOn);
+            else if (sequence.Due > 0) feeds.Add(new(sequence.Live[sequence.Read].Row, sequence.Due));
+        return runner.Fits(CollectionsMarshal.AsSpan(feeds));
+    }
+
+    private static void AddLive(List<RowTokens> feeds, Sequence sequence, int tokens)
+    {
+        foreach (var (row, _) in sequence.Live) feeds.Add(new(row, tokens));
+    }
+
+    /// <summary>What to read and whom to decode in this step. Those who run beyond the memory make room, the weakest first.</summary>
+    private (List<Sequence> Readers, List<RowTokens> Parts, List<Sequence> Active) Plan(IRunner runner)
+    {
+        while (true)
+        {
+            var running = scheduler.Running;
+            foreach (var sequence in running.Where(s => s is { IsReading: true, Leader.IsReading: false } || (s.Leader is { } leader && !running.Contains(leader)))) sequence.Leader = null;
+            foreach (var sequence in running)
+                if (sequence is { IsReading: true, Leader: null, Due: 0 }) TryOpen(runner, sequence);
+            running = scheduler.Running;
+
+            var (readers, parts, active) = (new List<Sequence>(), new List<RowTokens>(), running.Where(s => !s.IsReading && HasRoom(s)).ToList());
+            var left = options.PrefillTokens;
+            foreach (var sequence in running.Where(s => s is { IsReading: true, Leader: null }).OrderByDescending(s => s.Priority))
+            {
+                var tokens = runner.ReadsInParts ? Math.Min(sequence.Due, left) : sequence.Due;
+                if (left == 0 || (tokens > left && parts.Count > 0)) break;
+                readers.Add(sequence);
+                parts.Add(new(sequence.Live[sequence.Read].Row, tokens));
+                left = Math.Max(0, left - tokens);
+            }
+            var feeds = parts.ToList();
+            foreach (var sequence in active) AddLive(feeds, sequence, 1);
+            if (runner.Fits(CollectionsMarshal.AsSpan(feeds))) return (readers, parts, active);
+            if (scheduler.Victim() is { } victim) Preempt(runner, victim);
+            else FailForMemory(runner, running[0]);
+        }
+    }
+
+    private void Read(IRunner runner, List<Sequence> readers, List<RowTokens> parts)
+    {
+        Sequence[] ended = [.. readers.Where((s, i) => s.Due == parts[i].Tokens)];
+        try { Copy(runner.Read(CollectionsMarshal.AsSpan(parts)), ended.Length * runner.VocabularySize); }
+        catch (Exception error)
+        {
+            Fail(runner, readers, error);
+            return;
+        }
+        for (var i = 0; i < readers.Count; i++)
+        {
+            readers[i].Due -= parts[i].Tokens;
+            if (!readers[i].WasSetBack) scheduler.Charge(readers[i], parts[i].Tokens * PromptTokenCost);
+        }
+        var followers = CopyLeaders(runner, ended);
+        for (var i = 0; i < ended.Length; i++)
+        {
+            var scores = scratch.AsSpan(i * runner.VocabularySize, runner.VocabularySize);
+            foreach (var follower in followers.Where(f => f.Leader == ended[i]))
+            {
+                // Searches write into their rows.
+                if (copy.Length < scores.Length) copy = new float[scores.Length];
+                scores.CopyTo(copy);
+                follower.IsReading = false;
+                Advance(runner, follower, copy.AsSpan(0, scores.Length));
+            }
+            Gather(runner, ended[i], scores);
+        }
+        foreach (var follower in followers) follower.Leader = null;
+    }
+
+    /// <summary>Gives those that wait for a leader a copy of its row.</summary>
+    private Sequence[] CopyLeaders(IRunner runner, Sequence[] ended)
+    {
+        Sequence[] followers = [.. scheduler.Running.Where(s => s.Leader is { } leader && ended.Contains(leader))];
+        if (followers.Length == 0) return [];
+        try { runner.Fork([.. followers.Select(f => (f.Leader!.Rows[0], f.Rows[0]))]); }
+        catch (Exception error)
+        {
+            Fail(runner, followers, error);
+            return [];
+        }
+        return followers;
+    }
+
+    /// <summary>Takes the scores behind a hypothesis that has been read. The search goes on when it has those of all.</summary>
+    private void Gather(IRunner runner, Sequence sequence, Span<float> scores)
+    {
+        if (sequence.Live.Count > 1)
+        {
+            if (sequence.Read == 0) sequence.Scores = new float[sequence.Live.Count * scores.Length];
+            scores.CopyTo(sequence.Scores.AsSpan(sequence.Read * scores.Length));
+            if (++sequence.Read < sequence.Live.Count) return;                             // the next step opens it: by then the cache knows the one just read
+            scores = sequence.Scores;
+            sequence.Scores = [];
+        }
+        sequence.IsReading = false;
+        Advance(runner, sequence, scores);
+    }
+
+    private void Decode(IRunner runner, List<Sequence> active)
+    {
+        int[] rows = [.. active.SelectMany(s => s.Live).Select(l => l.Row)], tokens = [.. active.SelectMany(s => s.Live).Select(l => l.Reply!.Token)];
         try { Copy(runner.Decode(rows, tokens), rows.Length * runner.VocabularySize); }
         catch (Exception error)
         {
@@ -102,6 +256,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         foreach (var sequence in active)
         {
             var length = sequence.Live.Count * runner.VocabularySize;
+            scheduler.Charge(sequence, sequence.Live.Count * ReplyTokenCost);
             Advance(runner, sequence, scratch.AsSpan(at, length));
             at += length;
         }
@@ -163,7 +318,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         for (var i = 0; i < rows.Length; i++)
         {
             if (rows[i] < 0) forks.Add((parents[step.Next[i].Parent].Row, rows[i] = spare.Pop()));
-            sequence.Live.Add((rows[i], step.Next[i].Token));
+            sequence.Live.Add(new(rows[i], new(step.Next[i].Token, parents[step.Next[i].Parent].Reply)));
         }
     }
 
@@ -187,6 +342,26 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         sequence.LastToken = now;
         ChatMeter.GenerationTokens.Add(1);
     }
+
+    private void Preempt(IRunner runner, Sequence sequence)
+    {
+        sequence.WasSetBack = true;
+        ChatMeter.Preemptions.Add(1);
+        PutBack(runner, sequence);
+    }
+
+    /// <summary>Takes a request's rows away; it waits for others, into which its hypotheses are read again.</summary>
+    private void PutBack(IRunner runner, Sequence sequence)
+    {
+        foreach (var row in sequence.Rows) Free(runner, row);
+        scheduler.SetBack(sequence);
+        (sequence.IsReading, sequence.Read, sequence.Due, sequence.Scores, sequence.Leader) = (false, 0, 0, [], null);
+        ChatMeter.RequestsRunning.Add(-1);
+        ChatMeter.RequestsWaiting.Add(1);
+    }
+
+    private void FailForMemory(IRunner runner, Sequence sequence) =>
+        Fail(runner, [sequence], new InvalidOperationException($"A reply of {sequence.Width} hypotheses needs more memory for keys and values than the model has."));
 
     private void Fail(IRunner runner, IReadOnlyList<Sequence> sequences, Exception error)
     {

@@ -1,7 +1,10 @@
 namespace Chat.Models.Engine;
 
-/// <summary>A dialogue to read into a row: the packed context and the reply's tokens emitted so far (empty for a new reply).</summary>
+/// <summary>A prompt for a row: the packed context, and the reply's tokens emitted so far (none for a new reply).</summary>
 public readonly record struct PrefillItem(int Row, ReadOnlyMemory<int> Context, ReadOnlyMemory<int> Emitted);
+
+/// <summary>So many tokens, fed to a row.</summary>
+public readonly record struct RowTokens(int Row, int Tokens);
 
 /// <summary>
 /// The border between scheduling and arithmetic: a fixed number of rows (one hypothesis each, numbered from 0 by the caller), a model, and
@@ -20,9 +23,22 @@ public interface IRunner : IDisposable
     int MaxContext { get; }
     int MaxReply { get; }
 
-    /// <summary>Reads contexts into free rows and feeds the reply's start and emitted tokens. The same row may not stand twice.</summary>
-    /// <returns>[items.Length × V] raw scores of each row's next token, valid until the next call.</returns>
-    ReadOnlySpan<float> Prefill(ReadOnlySpan<PrefillItem> items);
+    /// <summary>Whether a prompt may be read in parts. Not where an encoder reads it: its tokens see each other both ways.</summary>
+    bool ReadsInParts { get; }
+
+    /// <summary>Share of the memory for keys and values that rows use, 0 to 1.</summary>
+    double Usage { get; }
+
+    /// <summary>Gives a row its prompt, and what earlier rows left of the same beginning; what it held before is freed. Nothing is computed yet.</summary>
+    /// <returns>Tokens of the prompt still to be read, at least 1.</returns>
+    int Open(PrefillItem item);
+
+    /// <summary>Whether memory suffices to feed opened rows so many tokens each, if nothing else is fed meanwhile.</summary>
+    bool Fits(ReadOnlySpan<RowTokens> feeds);
+
+    /// <summary>Reads the next tokens of opened rows' prompts: any number where <see cref="ReadsInParts"/>, else all that <see cref="Open"/> said. The same row may not stand twice.</summary>
+    /// <returns>[prompts that ended × V] raw scores of each such row's next token, in their order, valid until the next call.</returns>
+    ReadOnlySpan<float> Read(scoped ReadOnlySpan<RowTokens> parts);
 
     /// <summary>Feeds one chosen token to each of the given rows.</summary>
     /// <returns>[rows.Length × V] raw scores of each row's next token, valid until the next call.</returns>
@@ -33,4 +49,16 @@ public interface IRunner : IDisposable
 
     /// <summary>Gives a row back. Freeing a free row does nothing.</summary>
     void Free(int row);
+}
+
+public static class WholePrompts
+{
+    /// <summary>Opens rows and reads their prompts whole.</summary>
+    /// <returns>[items.Length × V] raw scores of each row's next token, valid until the next call.</returns>
+    public static ReadOnlySpan<float> Prefill(this IRunner runner, ReadOnlySpan<PrefillItem> items)
+    {
+        Span<RowTokens> parts = items.Length <= 256 ? stackalloc RowTokens[items.Length] : new RowTokens[items.Length];
+        for (var i = 0; i < items.Length; i++) parts[i] = new(items[i].Row, runner.Open(items[i]));
+        return runner.Read(parts);
+    }
 }

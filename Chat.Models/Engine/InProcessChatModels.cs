@@ -113,6 +113,8 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
         return new()
         {
             CountsPrompt = request.Index == 0,
+            Tenant = request.Tenant,
+            Priority = request.Priority,
             Search = resolved.Strategy.Start(resolved.Options, new()
             {
                 Tokens = tokens,

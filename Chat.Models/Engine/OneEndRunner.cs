@@ -12,8 +12,12 @@ internal sealed class OneEndRunner(IRunner inner, IReadOnlyList<int> ends) : IRu
     public int Rows => inner.Rows;
     public int MaxContext => inner.MaxContext;
     public int MaxReply => inner.MaxReply;
+    public bool ReadsInParts => inner.ReadsInParts;
+    public double Usage => inner.Usage;
 
-    public ReadOnlySpan<float> Prefill(ReadOnlySpan<PrefillItem> items) => Joined(inner.Prefill(items));
+    public int Open(PrefillItem item) => inner.Open(item);
+    public bool Fits(ReadOnlySpan<RowTokens> feeds) => inner.Fits(feeds);
+    public ReadOnlySpan<float> Read(scoped ReadOnlySpan<RowTokens> parts) => Joined(inner.Read(parts));
     public ReadOnlySpan<float> Decode(ReadOnlySpan<int> rows, ReadOnlySpan<int> tokens) => Joined(inner.Decode(rows, tokens));
     public void Fork(ReadOnlySpan<(int From, int To)> copies) => inner.Fork(copies);
     public void Free(int row) => inner.Free(row);

@@ -1,20 +1,30 @@
 namespace Chat.Models.Engine;
 
 /// <summary>
-/// Who waits, who runs, and which rows belong to whom; plain bookkeeping without tensors. First come, first served: a request whose rows are
-/// not free yet holds back those behind it, so wide ones are never starved. All members are thread-safe; only the engine's thread admits and releases.
+/// Who waits, who runs, and which rows belong to whom; plain bookkeeping without tensors, deterministic in its calls. Order: higher priority first, then the tenant that
+/// was served least, then first come, first served. A request whose turn it is holds back those behind it until its rows are free, so wide ones are never starved.
+/// All members are thread-safe; only the engine's thread admits, sets back and releases.
+/// <para>
+/// Fairness between tenants is the virtual token counter of Sheng et al., «Fairness in Serving Large Language Models», arXiv 2401.00588, Algorithm 2: every token
+/// served is charged to its tenant, and a tenant that comes back from idleness starts from the least that an active one has had, so that nobody saves up. We count a
+/// tenant as active while it runs as well as while it waits.
+/// </para>
 /// </summary>
 public sealed class Scheduler(int rows, int queueLimit)
 {
     private readonly Lock gate = new();
-    private readonly LinkedList<Sequence> waiting = [];
-    private readonly List<Sequence> running = [];
+    private readonly List<Sequence> waiting = [], running = [];
     private readonly Stack<int> free = new(Enumerable.Range(0, rows).Reverse());
+    private readonly Dictionary<string, double> served = [];
+    private double least;
+    private long arrivals;
 
     public int Waiting { get { lock (gate) return waiting.Count; } }
 
+    /// <summary>Share of the rows that requests hold.</summary>
     public double Usage { get { lock (gate) return 1 - free.Count / (double)rows; } }
 
+    /// <summary>In the order in which they were admitted.</summary>
     public IReadOnlyList<Sequence> Running { get { lock (gate) return [.. running]; } }
 
     /// <returns><c>false</c> when the queue is full.</returns>
@@ -25,7 +35,13 @@ public sealed class Scheduler(int rows, int queueLimit)
         {
             // While rows are free and nobody waits, a limit of 0 still lets a request in.
             if (waiting.Count >= queueLimit && (waiting.Count > 0 || free.Count < sequence.Width)) return false;
-            waiting.AddLast(sequence);
+            if (!IsActive(sequence.Tenant))
+            {
+                if (waiting.Count + running.Count > 0) least = waiting.Concat(running).Min(s => served[s.Tenant]);
+                served[sequence.Tenant] = Math.Max(least, served.GetValueOrDefault(sequence.Tenant));
+            }
+            sequence.Arrival = arrivals++;
+            waiting.Add(sequence);
             return true;
         }
     }
@@ -36,33 +52,75 @@ public sealed class Scheduler(int rows, int queueLimit)
         lock (gate)
         {
             var cancelled = waiting.Where(s => s.IsCancelled).ToArray();
-            foreach (var sequence in cancelled) waiting.Remove(sequence);
+            foreach (var sequence in cancelled) Leave(waiting, sequence);
             return cancelled;
         }
     }
 
-    /// <summary>Moves requests from the queue to the rows they need, at most as many.</summary>
-    public IReadOnlyList<Sequence> Admit(int most)
+    /// <summary>Whose turn it is among those that wait and could go on, rows or not.</summary>
+    public Sequence? Next(Func<Sequence, bool> canGoOn)
     {
-        var admitted = new List<Sequence>();
-        lock (gate)
-            while (admitted.Count < most && waiting.First?.Value is { } next && next.Width <= free.Count)
-            {
-                waiting.RemoveFirst();
-                next.Rows = [.. Enumerable.Range(0, next.Width).Select(_ => free.Pop())];
-                running.Add(next);
-                admitted.Add(next);
-            }
-        return admitted;
+        lock (gate) return waiting.Where(canGoOn).OrderByDescending(s => s.Priority).ThenBy(s => served[s.Tenant]).ThenBy(s => s.Arrival).FirstOrDefault();
     }
 
-    /// <summary>Gives a running request's rows back. A request that does not run is left alone.</summary>
+    /// <summary>Moves a request from the queue to rows of its own.</summary>
+    /// <returns><c>false</c> when there are too few.</returns>
+    public bool TryAdmit(Sequence sequence)
+    {
+        lock (gate)
+        {
+            if (free.Count < sequence.Width) return false;
+            waiting.Remove(sequence);
+            sequence.Rows = [.. Enumerable.Range(0, sequence.Width).Select(_ => free.Pop())];
+            running.Add(sequence);
+            return true;
+        }
+    }
+
+    /// <summary>Whether a request could have its rows if all made room that have to (<see cref="VictimFor"/>).</summary>
+    public bool CanMakeRoom(Sequence sequence)
+    {
+        lock (gate) return free.Count + Weaker(sequence).Sum(s => s.Width) >= sequence.Width;
+    }
+
+    /// <summary>Who has to make room for a request: of those with lower priority, and those of the same one whose readers keep them waiting, the lowest, paused ones first, then the newest.</summary>
+    public Sequence? VictimFor(Sequence sequence)
+    {
+        lock (gate) return First(Weaker(sequence));
+    }
+
+    /// <summary>Who has to make room when those that run need more memory than there is; nobody when only one runs.</summary>
+    public Sequence? Victim()
+    {
+        lock (gate) return running.Count > 1 ? First(running) : null;
+    }
+
+    /// <summary>Puts a running request back into the queue, at the place that its arrival gives it.</summary>
+    public void SetBack(Sequence sequence)
+    {
+        lock (gate)
+        {
+            GiveBack(sequence);
+            sequence.Rows = [];
+            running.Remove(sequence);
+            waiting.Add(sequence);
+        }
+    }
+
+    /// <summary>Counts what a request has been served, in tokens or what costs as much.</summary>
+    public void Charge(Sequence sequence, double tokens)
+    {
+        lock (gate) served[sequence.Tenant] += tokens;
+    }
+
+    /// <summary>Ends a running request, whose rows are free then. A request that does not run is left alone.</summary>
     public bool Release(Sequence sequence)
     {
         lock (gate)
         {
-            if (!running.Remove(sequence)) return false;
-            foreach (var row in sequence.Rows) free.Push(row);
+            if (!running.Contains(sequence)) return false;
+            GiveBack(sequence);
+            Leave(running, sequence);
             return true;
         }
     }
@@ -73,10 +131,32 @@ public sealed class Scheduler(int rows, int queueLimit)
         lock (gate)
         {
             Sequence[] all = [.. running, .. waiting];
+            foreach (var sequence in running) GiveBack(sequence);
             waiting.Clear();
-            foreach (var sequence in running) foreach (var row in sequence.Rows) free.Push(row);
             running.Clear();
+            served.Clear();
+            least = 0;
             return all;
         }
     }
+
+    private IEnumerable<Sequence> Weaker(Sequence sequence) => running.Where(s => s != sequence && (s.Priority < sequence.Priority || (s.Priority == sequence.Priority && s.IsPaused)));
+
+    private static Sequence? First(IEnumerable<Sequence> running) => running.OrderBy(s => s.Priority).ThenByDescending(s => s.IsPaused).ThenByDescending(s => s.Arrival).FirstOrDefault();
+
+    private void GiveBack(Sequence sequence)
+    {
+        foreach (var row in sequence.Rows) free.Push(row);
+    }
+
+    private void Leave(List<Sequence> place, Sequence sequence)
+    {
+        place.Remove(sequence);
+        if (IsActive(sequence.Tenant)) return;
+        // Who comes back is lifted to at least this, so those below need not be remembered.
+        if (waiting.Count + running.Count == 0) least = Math.Max(least, served[sequence.Tenant]);
+        foreach (var tenant in served.Keys.Where(tenant => served[tenant] <= least && !IsActive(tenant)).ToArray()) served.Remove(tenant);
+    }
+
+    private bool IsActive(string tenant) => waiting.Exists(s => s.Tenant == tenant) || running.Exists(s => s.Tenant == tenant);
 }

@@ -25,6 +25,10 @@ public sealed class Sequence
 
     public required TextAssembler Text { get; init; }
 
+    /// <summary>Whose the request is, and how it stands to others; see <see cref="Scheduler"/>.</summary>
+    public string Tenant { get; init; } = "";
+    public int Priority { get; init; }
+
     /// <summary>When the request came, by the engine's clock.</summary>
     public required long Arrived { get; init; }
 
@@ -43,8 +47,26 @@ public sealed class Sequence
 
     internal int[] Rows { get; set; } = [];
 
-    /// <summary>Row and next token of each live hypothesis, in the search's order.</summary>
-    internal List<(int Row, int Token)> Live { get; } = [];
+    /// <summary>Which request of the scheduler's it is.</summary>
+    internal long Arrival { get; set; }
+
+    /// <summary>The live hypotheses in the search's order. The first one has chosen nothing yet.</summary>
+    internal List<Hypothesis> Live { get; } = [default];
+
+    /// <summary>Hypotheses are being read into their rows, one after the other: the <see cref="Read"/>th now, of which <see cref="Due"/> tokens are left (0: it is not opened).</summary>
+    internal bool IsReading { get; set; }
+    internal int Read { get; set; }
+    internal int Due { get; set; }
+
+    /// <summary>Scores of the hypotheses read so far, [live V], where there are several.</summary>
+    internal float[] Scores { get; set; } = [];
+
+    /// <summary>Another request reads the same prompt; its row is copied afterwards.</summary>
+    internal Sequence? Leader { get; set; }
+
+    /// <summary>The request has had rows before; it had to give them to others.</summary>
+    internal bool HasStarted { get; set; }
+    internal bool WasSetBack { get; set; }
 
     internal int Chosen { get; set; }
     internal bool HasSpoken { get; set; }
@@ -57,9 +79,23 @@ public sealed class Sequence
         isCancelled = true;
     }
 
+    /// <summary>What the row of the hypothesis being read is to hold.</summary>
+    internal PrefillItem Prompt()
+    {
+        var chosen = new Stack<int>();
+        for (var path = Live[Read].Reply; path is not null; path = path.Before) chosen.Push(path.Token);
+        return new(Live[Read].Row, Context, (int[])[.. Emitted, .. chosen]);
+    }
+
     internal bool HasRoom(int chunks) => channel.Reader.Count < chunks;
 
     internal void Write(GenerationChunk chunk) => channel.Writer.TryWrite(chunk);
 
     internal void Complete(Exception? error = null) => channel.Writer.TryComplete(error);
 }
+
+/// <summary>A hypothesis: its row, which holds all but the last of the tokens chosen, and those.</summary>
+internal readonly record struct Hypothesis(int Row, ReplyPath? Reply);
+
+/// <summary>Tokens chosen, the last first; hypotheses share what they have in common.</summary>
+internal sealed record ReplyPath(int Token, ReplyPath? Before);

@@ -13,6 +13,7 @@ namespace Chat.Models.Engine;
 public sealed record ServedModel
 {
     public const string AntonymsFileName = "antonyms.json";
+    public const long DefaultCacheBytes = 1L << 30;
 
     public required ModelDescription Description { get; init; }
     public required ITextTokenizer Tokenizer { get; init; }
@@ -25,11 +26,13 @@ public sealed record ServedModel
     public required Func<int, IRunner> CreateRunner { get; init; }
 
     /// <summary>A model folder, run by the kernels of this process. Weights are read when the runner is made; libtorch never is.</summary>
-    public static ServedModel OnKernels(ModelFolder folder, WeightFormat format = WeightFormat.Exact, Team? team = null) => From(folder, rows =>
+    /// <param name="cacheBytes">Memory for keys and values.</param>
+    public static ServedModel OnKernels(ModelFolder folder, WeightFormat format = WeightFormat.Exact, Team? team = null, long cacheBytes = DefaultCacheBytes) => From(folder, rows =>
     {
-        if (folder.Decoder is not null) throw new CheckpointException(CheckpointErrors.Unsupported, $"{folder.Path} holds a decoder-only model, which the kernels do not run; libtorch does (Models:Runner torch).");
         using var checkpoint = Checkpoint.OpenFolder(folder.Path);
-        return WarmedUp(new CpuRunner(folder.Config, checkpoint, rows, format, team), folder);
+        return WarmedUp(folder.Decoder is { } decoder
+            ? new CpuRunner(decoder, checkpoint, rows, folder.Description.MaxPromptTokens, folder.Description.MaxCompletionTokens, format, team, cacheBytes)
+            : new CpuRunner(folder.Config, checkpoint, rows, format, team, cacheBytes: cacheBytes), folder);
     });
 
     /// <summary>A model folder, run by libtorch. Weights are read when the runner is made.</summary>
@@ -87,8 +90,12 @@ public sealed record ServedModel
         public int Rows => runner.Rows;
         public int MaxContext => runner.MaxContext;
         public int MaxReply => runner.MaxReply;
+        public bool ReadsInParts => runner.ReadsInParts;
+        public double Usage => runner.Usage;
 
-        public ReadOnlySpan<float> Prefill(ReadOnlySpan<PrefillItem> items) => runner.Prefill(items);
+        public int Open(PrefillItem item) => runner.Open(item);
+        public bool Fits(ReadOnlySpan<RowTokens> feeds) => runner.Fits(feeds);
+        public ReadOnlySpan<float> Read(scoped ReadOnlySpan<RowTokens> parts) => runner.Read(parts);
         public ReadOnlySpan<float> Decode(ReadOnlySpan<int> rows, ReadOnlySpan<int> tokens) => runner.Decode(rows, tokens);
         public void Fork(ReadOnlySpan<(int From, int To)> copies) => runner.Fork(copies);
         public void Free(int row) => runner.Free(row);

@@ -26,27 +26,32 @@ internal sealed class TorchDecoder : TorchModel
     public override int Rows => cache.Rows;
     public override int MaxContext { get; }
     public override int MaxReply { get; }
+    public override bool ReadsInParts => true;
     public override Device Device => model.WeightDevice;
 
-    public override Tensor Prefill(ReadOnlySpan<PrefillItem> items, int[] rows)
+    public override Tensor? Read(ReadOnlySpan<PrefillItem> items, int[] rows, int[] from, int[] counts)
     {
-        var lengths = new int[items.Length];
         for (var i = 0; i < items.Length; i++)
         {
-            (lengths[i], contexts[rows[i]]) = (items[i].Context.Length + items[i].Emitted.Length, items[i].Context.Length);
+            if (from[i] > 0) continue;
             cache.Clear(rows[i]);
+            contexts[rows[i]] = items[i].Context.Length;
         }
-        var ids = Batch(items, lengths, pad: 0, static (item, target) =>
+        var at = 0;
+        var ids = Batch(items, counts, pad: 0, (item, target) =>
         {
-            item.Context.Span.CopyTo(target);
-            item.Emitted.Span.CopyTo(target[item.Context.Length..]);
+            int[] text = [.. item.Context.Span, .. item.Emitted.Span];
+            text.AsSpan(from[at++], target.Length).CopyTo(target);
         });
         var last = new Tensor[items.Length];                                                                    // [C] each
-        for (var from = 0; from < lengths.Max(); from += Piece) Read(rows, ids, lengths, from, last);
-        return model.Score(stack(last));
+        for (var start = 0; start < counts.Max(); start += Piece) Advance(rows, ids, counts, start, last);
+        var ended = new List<Tensor>();
+        for (var i = 0; i < items.Length; i++)
+            if (from[i] + counts[i] == items[i].Context.Length + items[i].Emitted.Length) ended.Add(last[i]);
+        return ended.Count > 0 ? model.Score(stack(ended)) : null;
     }
 
-    private void Read(int[] rows, Tensor ids, int[] lengths, int from, Tensor[] last)
+    private void Advance(int[] rows, Tensor ids, int[] lengths, int from, Tensor[] last)
     {
         using var scope = NewDisposeScope();
         int[] going = [.. Enumerable.Range(0, rows.Length).Where(i => lengths[i] > from)], counts = [.. going.Select(i => Math.Min(Piece, lengths[i] - from))];

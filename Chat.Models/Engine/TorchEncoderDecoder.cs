@@ -21,9 +21,10 @@ internal sealed class TorchEncoderDecoder : TorchModel
     public override int Rows => cache.Rows;
     public override int MaxContext => cache.MaxContext;
     public override int MaxReply => cache.MaxReply - 1;
+    public override bool ReadsInParts => false;
     public override Device Device => model.WeightDevice;
 
-    public override Tensor Prefill(ReadOnlySpan<PrefillItem> items, int[] rows)
+    public override Tensor Read(ReadOnlySpan<PrefillItem> items, int[] rows, int[] from, int[] counts)
     {
         var contextLengths = new int[items.Length];
         var replyLengths = new int[items.Length];

@@ -9,10 +9,11 @@ internal abstract class TorchModel : IDisposable
     public abstract int Rows { get; }
     public abstract int MaxContext { get; }
     public abstract int MaxReply { get; }
+    public abstract bool ReadsInParts { get; }
     public abstract Device Device { get; }
 
-    /// <summary>Reads dialogues into rows. [n V]: scores of each row's next token.</summary>
-    public abstract Tensor Prefill(ReadOnlySpan<PrefillItem> items, int[] rows);
+    /// <summary>Reads tokens of prompts into rows, from the given ones on; all where not <see cref="ReadsInParts"/>. [ended V]: scores of the next token of prompts that end here, or <c>null</c> when none does.</summary>
+    public abstract Tensor? Read(ReadOnlySpan<PrefillItem> items, int[] rows, int[] from, int[] counts);
 
     /// <summary>Feeds a token to each row, [n 1]. [n V]</summary>
     /// <exception cref="InvalidOperationException">A row is free, or full.</exception>

@@ -11,41 +11,67 @@ namespace Chat.Models.Engine;
 public sealed class TorchRunner : IRunner
 {
     private readonly TorchModel model;
+    private readonly (PrefillItem Item, int Read)[] prompts;           // of rows that read; the default of others
+    private readonly bool[] isHeld;
     private float[] scores = [];
 
     /// <param name="rows">Hypotheses alive at once.</param>
     /// <param name="maxContext">Longest context, tokens; the configuration's when <c>null</c>.</param>
     /// <param name="maxReply">Longest reply, tokens; the configuration's when <c>null</c>.</param>
-    public TorchRunner(EncoderDecoder model, int rows, int? maxContext = null, int? maxReply = null) => this.model = new TorchEncoderDecoder(model, rows, maxContext, maxReply);
+    public TorchRunner(EncoderDecoder model, int rows, int? maxContext = null, int? maxReply = null) : this(new TorchEncoderDecoder(model, rows, maxContext, maxReply)) { }
 
     /// <inheritdoc cref="TorchRunner(EncoderDecoder, int, int?, int?)"/>
     /// <exception cref="ArgumentException">More tokens than the model has learned positions.</exception>
-    public TorchRunner(Decoder model, int rows, int? maxContext = null, int? maxReply = null) => this.model = new TorchDecoder(model, rows, maxContext, maxReply);
+    public TorchRunner(Decoder model, int rows, int? maxContext = null, int? maxReply = null) : this(new TorchDecoder(model, rows, maxContext, maxReply)) { }
+
+    private TorchRunner(TorchModel model) => (this.model, prompts, isHeld) = (model, new (PrefillItem, int)[model.Rows], new bool[model.Rows]);
 
     public int VocabularySize => model.VocabularySize;
     public int Rows => model.Rows;
     public int MaxContext => model.MaxContext;
     public int MaxReply => model.MaxReply;
+    public bool ReadsInParts => model.ReadsInParts;
+    public double Usage => isHeld.Count(held => held) / (double)isHeld.Length;
 
     /// <inheritdoc/>
-    /// <exception cref="ArgumentException">An empty or too long context, too many emitted tokens, an id outside the vocabulary, a row twice.</exception>
-    public ReadOnlySpan<float> Prefill(ReadOnlySpan<PrefillItem> items)
+    /// <exception cref="ArgumentException">An empty or too long context, too many emitted tokens, an id outside the vocabulary.</exception>
+    public int Open(PrefillItem item)
     {
-        if (items.IsEmpty) return [];
-        var rows = new int[items.Length];
-        for (var i = 0; i < items.Length; i++)
-        {
-            var (row, context, emitted) = items[i];
-            if (context.Length < 1 || context.Length > MaxContext) throw new ArgumentException($"Row {row}'s context has {context.Length} tokens: 1 to {MaxContext} can be read.");
-            if (emitted.Length >= MaxReply) throw new ArgumentException($"Row {row} has {emitted.Length} emitted tokens of at most {MaxReply}: none can follow.");
-            CheckIds(context.Span);
-            CheckIds(emitted.Span);
-            rows[i] = row;
-        }
+        var (row, context, emitted) = item;
+        if (context.Length < 1 || context.Length > MaxContext) throw new ArgumentException($"Row {row}'s context has {context.Length} tokens: 1 to {MaxContext} can be read.");
+        if (emitted.Length >= MaxReply) throw new ArgumentException($"Row {row} has {emitted.Length} emitted tokens of at most {MaxReply}: none can follow.");
+        CheckIds(context.Span);
+        CheckIds(emitted.Span);
+        Free(row);
+        isHeld[row] = true;
+        prompts[row] = (item, 0);
+        return context.Length + emitted.Length;
+    }
+
+    /// <summary>Always: memory for all rows is there.</summary>
+    public bool Fits(ReadOnlySpan<RowTokens> feeds) => true;
+
+    /// <inheritdoc/>
+    /// <exception cref="ArgumentException">A row twice, or more tokens than are due.</exception>
+    public ReadOnlySpan<float> Read(scoped ReadOnlySpan<RowTokens> parts)
+    {
+        if (parts.IsEmpty) return [];
+        int[] rows = new int[parts.Length], from = new int[parts.Length], counts = new int[parts.Length];
+        var items = new PrefillItem[parts.Length];
+        for (var i = 0; i < parts.Length; i++) (rows[i], counts[i]) = parts[i];
         CheckRows(rows);
+        for (var i = 0; i < parts.Length; i++)
+        {
+            (items[i], from[i]) = prompts[rows[i]];
+            var due = items[i].Context.Length + items[i].Emitted.Length - from[i];
+            if (counts[i] < (ReadsInParts ? 1 : due) || counts[i] > due || due == 0) throw new ArgumentException($"Row {rows[i]} has {due} tokens to read, {(ReadsInParts ? "not" : "all at once and not")} {counts[i]}.");
+        }
         using var gradients = no_grad();
         using var scope = NewDisposeScope();
-        return Scores(model.Prefill(items, rows));
+        var logits = model.Read(items, rows, from, counts);
+        for (var i = 0; i < parts.Length; i++)
+            prompts[rows[i]] = from[i] + counts[i] == items[i].Context.Length + items[i].Emitted.Length ? default : (items[i], from[i] + counts[i]);
+        return logits is null ? [] : Scores(logits);
     }
 
     /// <inheritdoc/>
@@ -56,6 +82,8 @@ public sealed class TorchRunner : IRunner
         if (rows.Length != tokens.Length) throw new ArgumentException($"{rows.Length} rows are given {tokens.Length} tokens.");
         if (rows.IsEmpty) return [];
         CheckRows(rows);
+        foreach (var row in rows)
+            if (!prompts[row].Item.Context.IsEmpty) throw new InvalidOperationException($"Row {row} has not read its prompt.");
         CheckIds(tokens);
         using var gradients = no_grad();
         using var scope = NewDisposeScope();
@@ -72,6 +100,8 @@ public sealed class TorchRunner : IRunner
         }
         using var gradients = no_grad();
         model.Fork(copies);
+        var (before, held) = (prompts.ToArray(), isHeld.ToArray());
+        foreach (var (from, to) in copies) (prompts[to], isHeld[to]) = (before[from], held[from]);
     }
 
     /// <inheritdoc/>
@@ -79,6 +109,7 @@ public sealed class TorchRunner : IRunner
     {
         CheckRow(row);
         model.Free(row);
+        (prompts[row], isHeld[row]) = (default, false);
     }
 
     /// <summary>Frees the rows' memory; the model stays its owner's.</summary>

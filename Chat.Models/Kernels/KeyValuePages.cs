@@ -2,7 +2,8 @@ namespace Chat.Models.Kernels;
 
 /// <summary>
 /// Memory for keys and values in pages of sixteen tokens. A page holds all layers and heads of its tokens and has a count of users: rows that share a
-/// past share its pages, and copy one only to write into it (<see cref="PageList"/>). All memory is taken at construction. Not thread-safe,
+/// past share its pages, and copy one only to write into it (<see cref="PageList"/>). A kept page outlives its users until memory is short, the one without
+/// users for longest first (<see cref="PrefixCache"/>). All memory is taken at construction. Not thread-safe,
 /// but while no page changes hands any thread may read and write the numbers.
 /// <para>
 /// Layout of a layer's head in a page: keys [D 16], so that a register holds one dimension of many tokens and scores need no step across lanes; values
@@ -14,8 +15,10 @@ public sealed unsafe class KeyValuePages : IDisposable
     public const int PageTokens = 16;
     private readonly NativeBuffer memory;
     private readonly int[] users, free;
+    private readonly bool[] isKept;
+    private readonly int[] older, newer;                // a ring of idle pages: kept, and without users; the last place is its head
     private readonly int layers, heads, keySize, headSize;
-    private int freeCount;
+    private int freeCount, idleCount;
 
     public KeyValuePages(int layers, int heads, int headWidth, int pages)
     {
@@ -24,7 +27,8 @@ public sealed unsafe class KeyValuePages : IDisposable
         keySize = headWidth * PageTokens;
         headSize = keySize + ValueStride * PageTokens;
         memory = NativeBuffer.OfFloats(pages * PageSize);
-        users = new int[pages];
+        (users, isKept, older, newer) = (new int[pages], new bool[pages], new int[pages + 1], new int[pages + 1]);
+        (older[pages], newer[pages]) = (pages, pages);
         free = [.. Enumerable.Range(0, pages).Reverse()];
         freeCount = pages;
     }
@@ -35,7 +39,15 @@ public sealed unsafe class KeyValuePages : IDisposable
     public int ValueStride { get; }
 
     public int Pages => users.Length;
-    public int FreePages => freeCount;
+
+    /// <summary>Pages without users, kept ones counted: so many can be taken.</summary>
+    public int FreePages => freeCount + idleCount;
+
+    /// <summary>Told of an idle page whose memory is needed; must <see cref="Forget"/> it.</summary>
+    internal Action<int> Evict { private get; set; } = page => throw new InvalidOperationException($"Nobody forgets page {page}.");
+
+    /// <summary>Bytes of one page.</summary>
+    public static long BytesOf(int layers, int heads, int headWidth) => (long)layers * heads * (headWidth + WeightMatrix.Padded(headWidth, 8)) * PageTokens * sizeof(float);
 
     private long PageSize => (long)layers * heads * headSize;
 
@@ -49,24 +61,52 @@ public sealed unsafe class KeyValuePages : IDisposable
     /// <exception cref="InvalidOperationException">None is free.</exception>
     public int Take()
     {
-        if (freeCount == 0) throw new InvalidOperationException($"All {Pages} pages of keys and values are in use.");
+        if (freeCount == 0)
+        {
+            if (idleCount == 0) throw new InvalidOperationException($"All {Pages} pages of keys and values are in use.");
+            Evict(newer[Pages]);
+        }
         var page = free[--freeCount];
         users[page] = 1;
         return page;
     }
 
-    public void Share(int page) => users[page]++;
+    public void Share(int page)
+    {
+        if (users[page]++ == 0) Unlink(page);
+    }
 
     public void Release(int page)
     {
-        if (--users[page] == 0) free[freeCount++] = page;
+        if (--users[page] > 0) return;
+        if (!isKept[page])
+        {
+            free[freeCount++] = page;
+            return;
+        }
+        (older[page], newer[page]) = (older[Pages], Pages);
+        newer[older[page]] = older[Pages] = page;
+        idleCount++;
     }
 
-    public bool IsShared(int page) => users[page] > 1;
+    /// <summary>Lets a page in use outlive its users.</summary>
+    public void Keep(int page) => isKept[page] = true;
+
+    /// <summary>Ends <see cref="Keep"/>: the page is free once it has no user.</summary>
+    public void Forget(int page)
+    {
+        isKept[page] = false;
+        if (users[page] > 0) return;
+        Unlink(page);
+        free[freeCount++] = page;
+    }
+
+    /// <summary>Whether others count on what the page holds.</summary>
+    public bool IsShared(int page) => users[page] > 1 || isKept[page];
 
     public int Users(int page) => users[page];
 
-    /// <summary>Takes a page that holds what another one does.</summary>
+    /// <summary>Takes a page that holds what another one in use does.</summary>
     public int Copy(int page)
     {
         var copy = Take();
@@ -87,4 +127,10 @@ public sealed unsafe class KeyValuePages : IDisposable
     }
 
     public void Dispose() => memory.Dispose();
+
+    private void Unlink(int page)
+    {
+        (newer[older[page]], older[newer[page]]) = (newer[page], older[page]);
+        idleCount--;
+    }
 }

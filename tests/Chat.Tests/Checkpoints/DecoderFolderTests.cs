@@ -41,10 +41,11 @@ public sealed class DecoderFolderTests : IDisposable
         Assert.Throws<InvalidOperationException>(() => model.LoadModel());
     }
 
-    [Fact]
-    public async Task It_chats_through_the_engine()
+    [Theory, InlineData("torch"), InlineData("kernels")]
+    public async Task It_chats_through_the_engine(string runner)
     {
-        using var models = new InProcessChatModels([ServedModel.OnTorch(ModelFolder.Open(folder.Path))], new DecodingCatalog(new PluginCatalog(typeof(IDecodingStrategy).Assembly)), null, new() { Rows = 4 }, TimeProvider.System, () => 9);
+        var model = ModelFolder.Open(folder.Path);
+        using var models = new InProcessChatModels([runner == "torch" ? ServedModel.OnTorch(model) : ServedModel.OnKernels(model)], new DecodingCatalog(new PluginCatalog(typeof(IDecodingStrategy).Assembly)), null, new() { Rows = 4 }, TimeProvider.System, () => 9);
         using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         async Task<List<GenerationChunk>> Hear(string text, string strategy)
         {
@@ -57,6 +58,22 @@ public sealed class DecoderFolderTests : IDisposable
         Assert.All(together, chunks => Assert.InRange(chunks[^1].End!.CompletionTokens, 1, 12));
         Assert.NotEqual(Ids(together[0]), Ids(together[1]));
         Assert.Equal(Ids(await Hear("hello", "greedy")), Ids(together[0]));
+        Assert.Equal(Best("hello"), Ids(together[0]));
+
+        // The best token of one full pass each, by libtorch.
+        IEnumerable<int> Best(string text)
+        {
+            using var served = ServedModel.OnTorch(model).CreateRunner(1);
+            var context = ServedModel.OnTorch(model).Reader!.Read([new(ChatRole.User, text)]).Context;
+            var best = new List<int>();
+            while (best.Count < 12)
+            {
+                best.Add(Scores.ArgMax(served.Prefill([new(0, context, best.ToArray())])));
+                served.Free(0);
+                if (best[^1] == model.Tokenizer.Special.Separator) return best[..^1];
+            }
+            return best;
+        }
 
         static IEnumerable<int> Ids(List<GenerationChunk> chunks) => chunks.SelectMany(chunk => chunk.Tokens).Select(token => token.Chosen.Id).ToArray();
     }

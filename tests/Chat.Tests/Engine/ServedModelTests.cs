@@ -14,7 +14,7 @@ public sealed class ServedModelTests : IDisposable
     private readonly DecodingCatalog catalog = new(new PluginCatalog(typeof(IDecodingStrategy).Assembly));
     private readonly InProcessChatModels models;
 
-    public ServedModelTests() => models = new([ServedModel.OnKernels(folder)], catalog, null, new() { Rows = 6, PrefillBatch = 3 }, TimeProvider.System, () => 9);
+    public ServedModelTests() => models = new([ServedModel.OnKernels(folder)], catalog, null, new() { Rows = 6, PrefillTokens = 64 }, TimeProvider.System, () => 9);
 
     public void Dispose() => models.Dispose();
 

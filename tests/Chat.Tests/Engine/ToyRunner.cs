@@ -9,7 +9,9 @@ namespace Chat.Tests.Engine;
 /// </summary>
 internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
 {
+    private const int PageTokens = 4;
     private readonly List<int>?[] held = new List<int>?[rows];
+    private readonly int[]?[] prompts = new int[]?[rows];              // of rows that read them
     private readonly int thread = Environment.CurrentManagedThreadId;
 
     /// <summary>Raises the scores of these tokens, so that replies are text of them.</summary>
@@ -18,11 +20,22 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
     /// <summary>Score of the end token is raised by this for each token of the reply.</summary>
     public float Tiredness { get; init; } = 0.3f;
 
+    public bool ReadsInParts { get; init; } = true;
+
+    /// <summary>Tokens of prompts in one call, at most; one prompt that is read whole may be longer.</summary>
+    public int MostRead { get; init; } = int.MaxValue;
+
+    /// <summary>Memory, in pages of four tokens; rows with equal beginnings share theirs.</summary>
+    public int Pages { get; init; } = int.MaxValue;
+
     /// <summary>Asked before each call with its name; throws to make it fail.</summary>
     public Action<string> Before { get; init; } = _ => { };
 
     public int Calls { get; private set; }
     public int Held => held.Count(h => h is not null);
+    public IEnumerable<int> HeldRows => Enumerable.Range(0, rows).Where(row => held[row] is not null);
+    public int PromptTokensRead { get; private set; }
+    public int MostPagesUsed { get; private set; }
     public bool IsDisposed { get; private set; }
 
     public int VocabularySize => vocabulary;
@@ -30,17 +43,47 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
     public int MaxContext => 64;
     public int MaxReply => 48;
 
-    public ReadOnlySpan<float> Prefill(ReadOnlySpan<PrefillItem> items)
+    public double Usage => Pages == int.MaxValue ? 0 : Used() / (double)Pages;
+
+    public int Open(PrefillItem item)
+    {
+        Check("open");
+        Assert.InRange(item.Context.Length, 1, MaxContext);
+        Assert.InRange(item.Emitted.Length, 0, MaxReply - 1);
+        held[item.Row] = [];
+        prompts[item.Row] = [.. item.Context.Span, -1, .. item.Emitted.Span];
+        return prompts[item.Row]!.Length;
+    }
+
+    public bool Fits(ReadOnlySpan<RowTokens> feeds)
+    {
+        var needed = 0;
+        foreach (var (row, tokens) in feeds)
+        {
+            var have = held[row]!;
+            needed += PagesFor(have.Count + tokens) - PagesFor(have.Count);
+            if (have.Count % PageTokens != 0 && held.Any(other => other is not null && other != have && other.SequenceEqual(have))) needed++;
+        }
+        return Used() + needed <= Pages;
+    }
+
+    public ReadOnlySpan<float> Read(scoped ReadOnlySpan<RowTokens> parts)
     {
         Check("prefill");
+        Assert.True(parts.Length == 1 || parts.ToArray().Sum(part => part.Tokens) <= MostRead);
+        Assert.True(!ReadsInParts || parts[0].Tokens <= MostRead);
         var scores = new List<float>();
-        foreach (var item in items)
+        foreach (var (row, tokens) in parts)
         {
-            Assert.Null(held[item.Row]);
-            Assert.InRange(item.Context.Length, 1, MaxContext);
-            held[item.Row] = [.. item.Context.Span, -1, .. item.Emitted.Span];
-            scores.AddRange(Scores(held[item.Row]!));
+            var (have, prompt) = (held[row]!, prompts[row]!);
+            Assert.InRange(tokens, ReadsInParts ? 1 : prompt.Length, prompt.Length - have.Count);
+            have.AddRange(prompt.AsSpan(have.Count, tokens));
+            PromptTokensRead += tokens;
+            if (have.Count < prompt.Length) continue;
+            prompts[row] = null;
+            scores.AddRange(Scores(have));
         }
+        CheckMemory();
         return scores.ToArray();
     }
 
@@ -51,9 +94,11 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
         var scores = new List<float>();
         for (var i = 0; i < rows.Length; i++)
         {
+            Assert.Null(prompts[rows[i]]);
             held[rows[i]]!.Add(tokens[i]);
             scores.AddRange(Scores(held[rows[i]]!));
         }
+        CheckMemory();
         return scores.ToArray();
     }
 
@@ -61,13 +106,17 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
     {
         Check("fork");
         var before = held.ToArray();
-        foreach (var (from, to) in copies) held[to] = [.. before[from]!];
+        foreach (var (from, to) in copies)
+        {
+            Assert.Null(prompts[from]);
+            (held[to], prompts[to]) = ([.. before[from]!], null);
+        }
     }
 
     public void Free(int row)
     {
         Check("free");
-        held[row] = null;
+        (held[row], prompts[row]) = (null, null);
     }
 
     public void Dispose() => IsDisposed = true;
@@ -77,6 +126,16 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
         Assert.Equal(thread, Environment.CurrentManagedThreadId);
         Calls++;
         Before(call);
+    }
+
+    private static int PagesFor(int tokens) => (tokens + PageTokens - 1) / PageTokens;
+
+    private int Used() => held.Where(row => row is not null)
+        .SelectMany(row => Enumerable.Range(0, PagesFor(row!.Count)).Select(page => string.Join(',', row.Take(Math.Min(row.Count, (page + 1) * PageTokens))))).Distinct().Count();
+
+    private void CheckMemory()
+    {
+        if (Pages < int.MaxValue) Assert.InRange(MostPagesUsed = Math.Max(MostPagesUsed, Used()), 0, Pages);
     }
 
     private float[] Scores(List<int> ids)

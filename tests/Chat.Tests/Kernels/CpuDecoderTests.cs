@@ -66,6 +66,70 @@ public sealed class CpuDecoderTests
         TinyModel.Close(Whole(model, text), runner.Prefill([new(0, text, default)]), absolute: 3e-4);
     }
 
+    [Theory, MemberData(nameof(Families))]
+    public void A_prompt_read_in_any_parts_is_the_prompt_read_at_once(string family)
+    {
+        using var model = TinyDecoder.Build(family);
+        using var whole = Packed(model, rows: 2);
+        using var parts = Packed(model, rows: 2);
+        int[] prompt = TinyDecoder.Ids(17, 1), other = TinyDecoder.Ids(9, 2);
+        var expected = whole.Prefill([new(0, prompt, new[] { 7, 8 })]).ToArray();
+
+        Assert.Equal(19, parts.Open(new(0, prompt, new[] { 7, 8 })));
+        Assert.Equal(9, parts.Open(new(1, other, default)));
+        Assert.Equal(0, parts.Read([new(0, 1)]).Length);
+        Assert.Equal(parts.VocabularySize, parts.Read([new(0, 15), new(1, 9)]).Length);
+        Assert.Throws<InvalidOperationException>(() => parts.Decode([0], [7]).Length);
+        Assert.Throws<ArgumentException>(() => parts.Read([new(0, 4)]).Length);
+        Assert.Equal(expected, parts.Read([new(0, 3)]));
+        Assert.Throws<ArgumentException>(() => parts.Read([new(0, 1)]).Length);
+    }
+
+    [Theory, MemberData(nameof(Families))]
+    public void A_prompt_that_begins_as_an_earlier_text_reads_only_what_follows_and_scores_the_same(string family)
+    {
+        using var model = TinyDecoder.Build(family == "gpt2" ? TinyDecoder.Families[family] with { MaxPositions = 120 } : TinyDecoder.Families[family]);
+        using var used = Packed(model, rows: 3, maxContext: 100);
+        int[] first = TinyDecoder.Ids(40, 1);
+        used.Prefill([new(0, first, default)]);
+        for (var i = 0; i < 9; i++) used.Decode([0], [10 + i]);                 // its third page is filled by the reply
+        int[] whole = [.. first, .. Enumerable.Range(10, 9), 30, 31], branch = [.. first[..20], .. TinyDecoder.Ids(30, 5)];
+
+        Assert.Equal(51 - 48, used.Open(new(1, whole, default)));
+        Assert.Equal(50 - 16, used.Open(new(2, branch, default)));
+        var scores = used.Read([new(1, 3), new(2, 34)]).ToArray();
+
+        using var fresh = Packed(model, rows: 3, maxContext: 100);
+        Assert.Equal(fresh.Prefill([new(1, whole, default), new(2, branch, default)]), scores);
+        used.Free(0);
+        used.Free(1);
+        Assert.Equal(16, used.Open(new(0, whole.AsMemory(0, 48), default)));    // a whole page more would leave nothing to feed
+    }
+
+    [Fact]
+    public void What_was_not_used_for_longest_is_evicted_first_and_rows_are_never_short_of_it()
+    {
+        using var model = TinyDecoder.Build("llama");
+        using var runner = Packed(model, rows: 3, maxContext: 50, cacheBytes: 8 * KeyValuePages.BytesOf(3, 2, 6));
+        Assert.Equal(8, runner.FreePages);
+        int[] Prompt(int seed) => TinyDecoder.Ids(49, seed);                    // four pages, three of them whole
+        void Use(int seed)
+        {
+            runner.Prefill([new(0, Prompt(seed), default)]);
+            runner.Free(0);
+        }
+        Use(1);
+        Use(2);
+        Use(1);
+        Use(3);
+
+        Assert.Equal(8, runner.FreePages);
+        Assert.Equal((1, 1), (runner.Open(new(0, Prompt(1), default)), runner.Open(new(1, Prompt(3), default))));
+        runner.Free(0);
+        runner.Free(1);
+        Assert.InRange(runner.Open(new(2, Prompt(2), default)), 2, 49);           // the end of it at least is gone
+    }
+
     private static float[] Whole(Decoder model, IReadOnlyList<int> text)
     {
         using var scope = NewDisposeScope();
@@ -73,11 +137,11 @@ public sealed class CpuDecoderTests
         return model.Forward(TinyModel.Batch([[.. text]]).Ids)[0, -1].Floats();
     }
 
-    private static CpuRunner Packed(Decoder model, int rows, WeightFormat format = WeightFormat.Exact, int maxContext = 18)
+    private static CpuRunner Packed(Decoder model, int rows, WeightFormat format = WeightFormat.Exact, int maxContext = 18, long cacheBytes = long.MaxValue)
     {
         using var folder = new TemporaryFolder();
         DecoderWeights.Save(model, folder.At(Checkpoint.SingleFile));
         using var checkpoint = Checkpoint.OpenFolder(folder.Path);
-        return new(model.Config, checkpoint, rows, maxContext, maxReply: 14, format);
+        return new(model.Config, checkpoint, rows, maxContext, maxReply: 14, format, cacheBytes: cacheBytes);
     }
 }

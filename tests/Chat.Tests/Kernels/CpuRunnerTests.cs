@@ -93,12 +93,34 @@ public sealed class CpuRunnerTests : RunnerTests
     {
         using var model = TinyModel.Build(TinyModel.Config with { MaxContext = 300, MaxReply = 300 });
         using var runner = Packed(model, 4);
+        using var other = Packed(model, 4);                             // has nothing in its cache
         PrefillItem Item(int row) => new(row, TinyModel.Ids(250 + row, row), TinyModel.Ids(200 - row, row + 10));
 
         var together = runner.Prefill([Item(0), Item(1), Item(2), Item(3)]).ToArray();
 
         for (var row = 0; row < 4; row++)
-            Assert.Equal(together.AsSpan(row * runner.VocabularySize, runner.VocabularySize), runner.Prefill([Item(row)]));
+            Assert.Equal(together.AsSpan(row * runner.VocabularySize, runner.VocabularySize), other.Prefill([Item(row)]));
+    }
+
+    [Fact]
+    public void A_context_is_encoded_once_while_its_pages_last()
+    {
+        using var model = TinyModel.Build(TinyModel.Config with { MaxContext = 40, MaxReply = 40 });
+        using var runner = Packed(model, 4);
+        int[] context = TinyModel.Ids(40, 1), other = [.. context[..39], 9];
+        var free = runner.FreePages;
+
+        var scores = runner.Prefill([new(0, context, default), new(1, other, default), new(2, context, default)]).ToArray();
+        Assert.Equal(free - 3 - 3 - 3, runner.FreePages);                // rows 0 and 2 share a context; each has a page of its reply
+        Assert.Equal(scores.AsSpan(0, runner.VocabularySize), scores.AsSpan(2 * runner.VocabularySize, runner.VocabularySize));
+        for (var row = 0; row < 4; row++) runner.Free(row);
+        Assert.Equal(free, runner.FreePages);
+
+        Assert.Equal(1, runner.Open(new(3, context, default)));
+        Assert.Equal(free - 3, runner.FreePages);
+        Assert.Equal(scores.AsSpan(0, runner.VocabularySize), runner.Read([new(3, 1)]));
+        Assert.Equal(2, runner.Open(new(0, other, new[] { 7, 8 })));
+        Assert.Equal(39 + 2, runner.Open(new(1, context.AsMemory(1), new[] { 7, 8 })));
     }
 
     [Fact]

@@ -1,0 +1,136 @@
+using Chat.Domain.Generation;
+using Chat.Domain.Plugins;
+using Chat.Models.Architectures;
+using Chat.Models.Checkpoints;
+using Chat.Models.Decoding;
+using Chat.Models.Engine;
+using Chat.Models.Kernels;
+using Chat.Tests.Architectures;
+
+namespace Chat.Tests.Engine;
+
+/// <summary>Loop and kernels together with too little memory for all: replies are those of a machine that each has for itself.</summary>
+public sealed class SharedMemoryTests : IDisposable
+{
+    private const int Rows = 6, MaxContext = 48, MaxReply = 16;
+    private static readonly ByteTokenizer Tokenizer = new();
+    private static readonly TokenTable Tokens = TokenTable.From(Tokenizer, Tokenizer.VocabularySize);
+    private static readonly DecodingCatalog Catalog = new(new PluginCatalog(typeof(IDecodingStrategy).Assembly));
+    private static readonly string[] Strategies = ["greedy", "sample", "beam", "eva2"];
+
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [InlineData("encoder-decoder"), InlineData("llama"), InlineData("qwen3")]
+    public void Replies_and_books_are_right_whoever_is_set_back(string kind)
+    {
+        var create = Model(kind, out var rowPages);
+        var random = new Random(5);
+        var preemptions = 0;
+        for (var round = 0; round < 8; round++)
+        {
+            using var runner = create(rowPages + random.Next(10, 14));
+            var loop = new GenerationLoop(new EngineOptions { Rows = Rows, PrefillTokens = random.Next(8, 60), OutputChunks = 3 }, TimeProvider.System);
+            var jobs = Enumerable.Range(0, 10).Select(i => (Seed: random.Next(6), Kind: random.Next(Strategies.Length), Arrives: random.Next(12), Cancels: random.Next(5) == 0 ? random.Next(20) : -1, Reads: random.Next(1, 4), Priority: random.Next(2))).ToArray();
+            var sequences = jobs.Select(job => Start(job.Seed, job.Kind, job.Priority)).ToArray();
+            var heard = jobs.Select(_ => new List<GenerationChunk>()).ToArray();
+            for (var step = 0; !sequences.All(s => s.Output.Completion.IsCompleted); step++)
+            {
+                Assert.InRange(step, 0, 3_000);
+                for (var i = 0; i < jobs.Length; i++)
+                {
+                    if (jobs[i].Arrives == step) loop.Submit(sequences[i]);
+                    if (jobs[i].Cancels >= 0 && jobs[i].Arrives + jobs[i].Cancels == step) sequences[i].Cancel(stopped: true);
+                    if (step % jobs[i].Reads == 0)
+                        while (sequences[i].Output.TryRead(out var chunk)) heard[i].Add(chunk);
+                }
+                loop.Step(runner);
+                CheckPages(runner);
+            }
+            preemptions += sequences.Count(s => s.WasSetBack);
+            Assert.Equal(runner.Pages.Pages, runner.FreePages);
+            for (var i = 0; i < jobs.Length; i++)
+            {
+                while (sequences[i].Output.TryRead(out var chunk)) heard[i].Add(chunk);
+                var failure = sequences[i].Output.Completion.Exception?.InnerException;
+                Assert.True(failure is null, $"{failure?.InnerException}");
+                var (ids, alone) = (Ids(heard[i]), Alone(create, jobs[i].Seed, jobs[i].Kind));
+                Assert.Equal(heard[i].LastOrDefault()?.End is null ? alone.Take(ids.Length) : alone, ids);
+            }
+        }
+        Assert.InRange(preemptions, 1, int.MaxValue);
+    }
+
+    /// <summary>Each page has as many users as pasts name it, and all others can be taken.</summary>
+    private static void CheckPages(CpuRunner runner)
+    {
+        var users = new int[runner.Pages.Pages];
+        foreach (var past in runner.Pasts)
+            foreach (var page in past.Pages) users[page]++;
+        Assert.Equal(users, Enumerable.Range(0, users.Length).Select(runner.Pages.Users));
+        Assert.Equal(users.Count(count => count == 0), runner.FreePages);
+    }
+
+    private static int[] Alone(Func<int, CpuRunner> create, int seed, int kind)
+    {
+        using var runner = create(1_000);
+        var loop = new GenerationLoop(new EngineOptions { Rows = Rows }, TimeProvider.System);
+        var sequence = Start(seed, kind, 0);
+        loop.Submit(sequence);
+        while (loop.Step(runner)) { }
+        var heard = new List<GenerationChunk>();
+        while (sequence.Output.TryRead(out var chunk)) heard.Add(chunk);
+        return Ids(heard);
+    }
+
+    private static int[] Ids(IEnumerable<GenerationChunk> chunks) => [.. chunks.SelectMany(c => c.Tokens).Select(t => t.Chosen.Id)];
+
+    private Func<int, CpuRunner> Model(string kind, out int rowPages)
+    {
+        if (kind == "encoder-decoder")
+        {
+            var config = TinyModel.Config with { VocabularySize = Tokens.Count, Separator = Tokenizer.Special.Separator, MaxContext = MaxContext, MaxReply = MaxReply };
+            using var model = TinyModel.Build(config);
+            EvaWeights.Save(model, folder.At(Checkpoint.SingleFile));
+            rowPages = PageList.PagesFor(MaxContext) + PageList.PagesFor(MaxReply + 1);
+            return pages =>
+            {
+                using var checkpoint = Checkpoint.OpenFolder(folder.Path);
+                return new(config, checkpoint, Rows, cacheBytes: pages * KeyValuePages.BytesOf(config.DecoderLayers, config.Heads, config.HeadWidth));
+            };
+        }
+        else
+        {
+            var config = TinyDecoder.Families[kind] with { VocabularySize = Tokens.Count, Ends = [Tokenizer.Special.Separator] };
+            using var model = TinyDecoder.Build(config);
+            DecoderWeights.Save(model, folder.At(Checkpoint.SingleFile));
+            rowPages = PageList.PagesFor(MaxContext + MaxReply);
+            return pages =>
+            {
+                using var checkpoint = Checkpoint.OpenFolder(folder.Path);
+                return new(config, checkpoint, Rows, MaxContext, MaxReply, cacheBytes: pages * KeyValuePages.BytesOf(config.Layers, config.KeyValueHeads, config.HeadWidth));
+            };
+        }
+    }
+
+    // Questions of 20 to 45 tokens, which begin alike.
+    private static Sequence Start(int seed, int kind, int priority)
+    {
+        var strategy = Catalog.Strategies[Strategies[kind]];
+        var options = strategy.Defaults with { Seed = seed, MaxTokens = MaxReply, Antonyms = false };
+        int[] context = [.. Tokenizer.Encode($"Good day to you, {new string((char)('a' + seed % 3), 5 * (seed % 6))}"), 1, 3];
+        return new()
+        {
+            Search = strategy.Start(options, new() { Tokens = Tokens, Dialogue = context.AsMemory(0, context.Length - 1), Random = new(seed, 0), Rules = Catalog.StartRules(options, Tokens, context.AsMemory(0, context.Length - 1)) }),
+            Width = strategy.Width(options),
+            Context = context,
+            Emitted = [],
+            Text = new(Tokens, []),
+            Priority = priority,
+            Tenant = $"{seed % 2}",
+            Arrived = TimeProvider.System.GetTimestamp(),
+        };
+    }
+}
