@@ -44,7 +44,13 @@ export: ## A model folder of a run's newest checkpoint: artifacts/chat-RUN (RUN=
 evaluate: ## Scores and a hundred replies of an exported folder, into its card and artifacts/chat-RUN.md
 	$(TRAINING) evaluate artifacts/chat-$(RUN) --report artifacts/chat-$(RUN).md --card
 
+PEER = dotnet run -c $(CONFIGURATION) --project tests/Chat.PeerBenchmark --
+
+bench-peer: ## Kernels against LLamaSharp on a synthetic 0.5B model (150 MB of its back end, 3 GB in artifacts/peer, minutes; nothing else should run)
+	$(PEER) model artifacts/peer
+	$(PEER) duel artifacts/peer --json artifacts/peer/duel.json
+
 format: ## Fails where the code is not formatted
 	dotnet format Chat.sln --verify-no-changes
 
-.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate format
+.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate bench-peer format
