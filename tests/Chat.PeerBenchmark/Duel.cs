@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using Chat.Benchmarks;
 using Chat.Models.Architectures;
@@ -31,13 +32,18 @@ internal static class Duel
         var threads = new Option<int>("--threads") { Description = "Threads of our team, and at most of the peer.", DefaultValueFactory = _ => Environment.ProcessorCount };
         var rounds = new Option<int>("--rounds") { Description = "Turns of each engine, at least ten.", DefaultValueFactory = _ => 15 };
         var seconds = new Option<double>("--seconds") { Description = "How long a turn takes, about.", DefaultValueFactory = _ => 0.2 };
+        var processorTime = new Option<bool>("--processor-time") { Description = "Count the time that the processor gave, not the clock's; with one thread, on a machine that is busy with other things." };
         var json = new Option<string?>("--json") { Description = "File for all figures." };
-        var command = new Command("duel", "Tokens a second of both engines, and their ratio.") { folder, formats, works, threads, rounds, seconds, json };
-        command.SetAction(result => Run(result.GetValue(folder)!, result.GetValue(formats)!, result.GetValue(works)!, result.GetValue(threads), result.GetValue(rounds), result.GetValue(seconds), result.GetValue(json)));
+        var command = new Command("duel", "Tokens a second of both engines, and their ratio.") { folder, formats, works, threads, rounds, seconds, processorTime, json };
+        command.SetAction(result =>
+        {
+            Clock clock = result.GetValue(processorTime) ? ThreadTime : Stopwatch.GetTimestamp;
+            Run(result.GetValue(folder)!, result.GetValue(formats)!, result.GetValue(works)!, result.GetValue(processorTime) ? 1 : result.GetValue(threads), result.GetValue(rounds), result.GetValue(seconds), clock, result.GetValue(json));
+        });
         return command;
     }
 
-    private static void Run(string folder, WeightFormat[] formats, string[] names, int threads, int rounds, double seconds, string? json)
+    private static void Run(string folder, WeightFormat[] formats, string[] names, int threads, int rounds, double seconds, Clock clock, string? json)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(rounds, 10);
         NativeLibraryConfig.All.WithLogCallback((_, _) => { });
@@ -57,7 +63,7 @@ internal static class Duel
             foreach (var work in works)
             {
                 using var neighbours = new Neighbours(work.Neighbours);
-                var result = Measure(work, format, runner, peer, team, rounds, seconds, BytesRead(config, format));
+                var result = Measure(work, format, runner, peer, team, rounds, seconds, clock, BytesRead(config, format));
                 results.Add(result);
                 Console.WriteLine(result.Row());
             }
@@ -65,19 +71,19 @@ internal static class Duel
         if (json is not null) File.WriteAllText(json, JsonSerializer.Serialize(new { processor = Processor(), processors = Environment.ProcessorCount, threads, load = LoadAverage(), at = TimeProvider.System.GetUtcNow(), results }, Written));
     }
 
-    private static Result Measure(Work work, WeightFormat format, IRunner runner, SafeLlamaModelHandle model, Team team, int rounds, double seconds, long bytes)
+    private static Result Measure(Work work, WeightFormat format, IRunner runner, SafeLlamaModelHandle model, Team team, int rounds, double seconds, Clock clock, long bytes)
     {
         var load = LoadAverage();
         var tried = new List<Trial>();
         foreach (var settings in PeerSettings.Candidates(team.Size))
         {
             using var side = new PeerSide(model, settings, work.Rows, work.IsPrefill ? PrefillTokens : 2 * PrefillTokens);
-            tried.Add(new(settings, new Turns(side, work, seconds).Rates(TrialRounds).Max()));
+            tried.Add(new(settings, new Turns(side, work, seconds, clock).Rates(TrialRounds).Max()));
         }
         var best = tried.MaxBy(trial => trial.TokensPerSecond)!;
         using var peer = new PeerSide(model, best.Settings, work.Rows, work.IsPrefill ? PrefillTokens : 2 * PrefillTokens);
         using var ours = new OurSide(runner, work.Rows);
-        Turns theirTurns = new(peer, work, seconds), ourTurns = new(ours, work, seconds);
+        Turns theirTurns = new(peer, work, seconds, clock), ourTurns = new(ours, work, seconds, clock);
         List<double> their = [], our = [], reading = [];
         using var memory = new NativeBuffer(512 << 20);
         for (var round = 0; round < rounds; round++)
@@ -85,7 +91,7 @@ internal static class Duel
             if (round % 2 == 0) their.Add(theirTurns.Rate());
             our.Add(ourTurns.Rate());
             if (round % 2 == 1) their.Add(theirTurns.Rate());
-            reading.Add(ReadingRate(team, memory));
+            reading.Add(ReadingRate(team, memory, clock));
         }
         double[] ratios = [.. our.Zip(their, (a, b) => a / b).Order()];
         double[] shares = work.Rows == 1 && !work.IsPrefill ? [.. our.Zip(reading, (rate, read) => rate * bytes / 1e9 / read).Order()] : [];
@@ -97,13 +103,34 @@ internal static class Duel
     private static long BytesRead(DecoderConfig config, WeightFormat format) => (long)DecoderWeights.Needed(config).Where(weight => weight.Shape.Length == 2)
         .Sum(weight => weight.Shape[0] * weight.Shape[1] * (format == WeightFormat.Int4 && !weight.Name.Contains("embed", StringComparison.Ordinal) ? 0.5625 : 1.0625));
 
-    private static unsafe double ReadingRate(Team team, NativeBuffer memory)
+    private static unsafe double ReadingRate(Team team, NativeBuffer memory, Clock clock)
     {
         const int pieces = 512;
-        var start = Stopwatch.GetTimestamp();
+        var start = clock();
         team.Run(pieces, (piece, _) => PlainReading.Walk(memory.Pointer + memory.Length / pieces * piece, memory.Length / pieces));
-        return memory.Length / Stopwatch.GetElapsedTime(start).TotalSeconds / 1e9;
+        return memory.Length / Seconds(start, clock()) / 1e9;
     }
+
+    /// <summary>Ticks of <see cref="Stopwatch.Frequency"/>.</summary>
+    private delegate long Clock();
+
+    private static double Seconds(long from, long to) => Stopwatch.GetElapsedTime(from, to).TotalSeconds;
+
+    /// <summary>What the processor has given to this thread. With one thread both engines compute on the caller's.</summary>
+    private static long ThreadTime()
+    {
+        const int thread = 3;
+        _ = GetTime(thread, out var time);
+        return time.Seconds * Stopwatch.Frequency + time.Nanoseconds * Stopwatch.Frequency / 1_000_000_000;
+    }
+
+    private struct Time
+    {
+        public long Seconds, Nanoseconds;
+    }
+
+    [DllImport("libc", EntryPoint = "clock_gettime")]
+    private static extern int GetTime(int clock, out Time time);
 
     private static double Median(IEnumerable<double> values) => Figures.Quantile([.. values.Order()], 0.5);
 
@@ -136,20 +163,21 @@ internal static class Duel
     {
         private readonly ISide side;
         private readonly Work work;
+        private readonly Clock clock;
         private readonly int[] context;
         private readonly int steps;
         private int left;
 
-        public Turns(ISide side, Work work, double seconds)
+        public Turns(ISide side, Work work, double seconds, Clock clock)
         {
-            (this.side, this.work) = (side, work);
+            (this.side, this.work, this.clock) = (side, work, clock);
             context = [.. Enumerable.Range(1, work.IsPrefill ? PrefillTokens : ContextTokens)];
             Begin();
             // How many steps fill a turn: the second of two tries, the first warms up.
             Once();
-            var start = Stopwatch.GetTimestamp();
+            var start = clock();
             Once();
-            steps = Math.Clamp((int)Math.Round(seconds / Stopwatch.GetElapsedTime(start).TotalSeconds), 1, 64);
+            steps = Math.Clamp((int)Math.Round(seconds / Seconds(start, clock())), 1, 64);
         }
 
         public IEnumerable<double> Rates(int rounds) => Enumerable.Range(0, rounds).Select(_ => Rate());
@@ -159,9 +187,9 @@ internal static class Duel
         {
             if (!work.IsPrefill && left < steps) Begin();
             Thread.Sleep(Rest);
-            var start = Stopwatch.GetTimestamp();
+            var start = clock();
             for (var step = 0; step < steps; step++) Once();
-            return steps * (work.IsPrefill ? PrefillTokens : work.Rows) / Stopwatch.GetElapsedTime(start).TotalSeconds;
+            return steps * (work.IsPrefill ? PrefillTokens : work.Rows) / Seconds(start, clock());
         }
 
         private void Begin()
