@@ -45,7 +45,13 @@ export: ## The run's newest checkpoint as a model folder, artifacts/chat-RUN (RU
 evaluate: ## Scores of that folder into its card, and its replies to the fixed prompts into artifacts/chat-RUN.md
 	$(TRAINING) evaluate artifacts/chat-$(RUN) --report artifacts/chat-$(RUN).md --card
 
+PEER = dotnet run -c $(CONFIGURATION) --project tests/Chat.PeerBenchmark --
+
+bench-peer: ## Kernels against LLamaSharp on a synthetic 0.5B model (150 MB of its back end, 3 GB in artifacts/peer, minutes; nothing else should run)
+	$(PEER) model artifacts/peer
+	$(PEER) duel artifacts/peer --json artifacts/peer/duel.json
+
 format: ## Check the formatting of the code
 	dotnet format Chat.sln --verify-no-changes
 
-.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate format
+.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate bench-peer format

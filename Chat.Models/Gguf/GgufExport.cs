@@ -59,7 +59,7 @@ public static class GgufExport
         var kind = Architecture(config);
         file.Add("general.architecture", kind);
         file.Add("general.name", name);
-        file.Add("general.file_type", type switch { GgufType.F32 => 0, GgufType.F16 => 1, _ => 7 });
+        file.Add("general.file_type", type switch { GgufType.F32 => 0, GgufType.F16 => 1, GgufType.Q4_0 => 2, _ => 7 });
         file.Add("general.quantization_version", 2);
         // A window is not in the format's words for these; within its length all keys are seen anyway.
         file.Add($"{kind}.context_length", Math.Min(config.MaxPositions, config.Window ?? config.MaxPositions));
@@ -81,9 +81,13 @@ public static class GgufExport
         file.Add($"{kind}.rope.freq_base", rotary.Theta);
     }
 
-    /// <summary>Vectors and learned positions stay F32; a row that Q8_0 cannot cut into blocks is written as F16.</summary>
-    private static GgufType TypeOf(string name, long[] shape, GgufType type) =>
-        shape.Length == 1 || name == "position_embd.weight" ? GgufType.F32 : type == GgufType.Q8_0 && shape[^1] % GgufTypes.Block != 0 ? GgufType.F16 : type;
+    /// <summary>Vectors and learned positions stay F32; a row that cannot be cut into blocks is written as F16. Beside Q4_0 the words have Q8_0, since the choice of the next one depends on them.</summary>
+    private static GgufType TypeOf(string name, long[] shape, GgufType type)
+    {
+        if (shape.Length == 1 || name == "position_embd.weight") return GgufType.F32;
+        if (GgufTypes.InBlocks(type) && shape[^1] % GgufTypes.Block != 0) return GgufType.F16;
+        return type == GgufType.Q4_0 && (name is "token_embd.weight" or "output.weight") ? GgufType.Q8_0 : type;
+    }
 
     /// <summary>The file's tensors: each one of our weights, but GPT-2's queries, keys and values, which stand in one.</summary>
     private static IEnumerable<(string Name, long[] Shape, StoredWeight[] Parts)> Tensors(DecoderConfig config, Dictionary<string, StoredWeight> weights)

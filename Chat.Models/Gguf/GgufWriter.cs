@@ -31,7 +31,7 @@ public sealed class GgufWriter
     /// <param name="read">Gives the numbers when the file is written, so that one tensor at a time is in memory.</param>
     public void Add(string name, IReadOnlyList<long> shape, GgufType type, Func<float[]> read)
     {
-        if (type == GgufType.Q8_0 && shape[^1] % GgufTypes.Block != 0) throw new ArgumentException($"Rows of '{name}' have {shape[^1]} numbers: Q8_0 takes multiples of {GgufTypes.Block}.");
+        if (GgufTypes.InBlocks(type) && shape[^1] % GgufTypes.Block != 0) throw new ArgumentException($"Rows of '{name}' have {shape[^1]} numbers: {type} takes multiples of {GgufTypes.Block}.");
         tensors.Add((name, [.. shape], type, read));
     }
 

@@ -12,11 +12,14 @@ public enum InstructionPath
     /// <summary>x86 of 2013 and later.</summary>
     Avx2,
 
-    /// <summary>Sixteen rows a register. .NET 10 does not reach AVX-512's own VNNI, so this is 16-bit products.</summary>
+    /// <summary>Sixteen rows a register, 16-bit products.</summary>
     Avx512,
 
     /// <summary>Four products and their sum in one instruction (AVX-VNNI: Alder Lake, Sapphire Rapids, Zen 5 and later).</summary>
     AvxVnni,
+
+    /// <summary>The same with sixteen rows a register (Cascade Lake, Ice Lake, Zen 4 and later), by machine code of our own: <see cref="VnniCode"/>.</summary>
+    Avx512Vnni,
 }
 
 /// <summary>Which paths this machine has.</summary>
@@ -28,10 +31,11 @@ public static class InstructionPaths
 
     /// <summary>The fastest for int8 weights, and for int4 ones: these must be unpacked first, which whole registers of 512 bits make up for (BENCHMARKS.md).</summary>
     public static InstructionPath Int8 => Supported[^1];
-    public static InstructionPath Int4 => IsSupported(InstructionPath.Avx512) ? InstructionPath.Avx512 : Supported[^1];
+    public static InstructionPath Int4 => Supported[^1] == InstructionPath.AvxVnni && IsSupported(InstructionPath.Avx512) ? InstructionPath.Avx512 : Supported[^1];
 
     public static bool IsSupported(InstructionPath path) => path switch
     {
+        InstructionPath.Avx512Vnni => VnniCode.IsSupported,
         InstructionPath.AvxVnni => AvxVnni.IsSupported,
         InstructionPath.Avx512 => Avx512BW.IsSupported && Vector512.IsHardwareAccelerated,
         InstructionPath.Avx2 => Avx2.IsSupported,

@@ -15,12 +15,14 @@ public sealed unsafe class IntegerMatrix<TCodes> : WeightMatrix where TCodes : s
     private readonly NativeBuffer codes, scales;
     private readonly InstructionPath path;
     private readonly int groups;
+    private readonly VnniCode? vnni;
 
     /// <param name="path">By default the machine's best.</param>
     public IntegerMatrix(int rows, int columns, RowReader read, InstructionPath? path = null) : base(rows, columns)
     {
         this.path = path ?? TCodes.BestPath;
         groups = PaddedColumns / Group;
+        vnni = this.path == InstructionPath.Avx512Vnni ? VnniCode.For(TCodes.ZeroBits, groups) : null;
         codes = new((long)Panels * groups * TCodes.GroupBytes);
         scales = new((long)Panels * groups * PanelRows * sizeof(ushort));
         var panel = new float[PanelRows * columns];
@@ -49,6 +51,7 @@ public sealed unsafe class IntegerMatrix<TCodes> : WeightMatrix where TCodes : s
         y += panel * PanelRows;
         switch (path)
         {
+            case InstructionPath.Avx512Vnni: vnni!.Multiply(Codes(panel), Scales(panel), x, tokens, y, stride); break;
             case InstructionPath.AvxVnni: Narrow<AvxVnniProduct>(panel, x, tokens, y, stride); break;
             case InstructionPath.Avx512 when TCodes.ZeroBits == 3: Wide<Avx512SmallProduct>(panel, x, tokens, y, stride); break;
             case InstructionPath.Avx512: Wide<Avx512Product>(panel, x, tokens, y, stride); break;

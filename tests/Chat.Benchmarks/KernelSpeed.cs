@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Diagnostics;
-using System.Runtime.Intrinsics;
 using Chat.Models.Kernels;
 
 namespace Chat.Benchmarks;
@@ -59,7 +58,7 @@ internal static class KernelSpeed
             {
                 for (var panel = piece * panels; panel < Math.Min((piece + 1) * panels, matrix.Panels); panel++) matrix.Multiply(panel, x, batch, y.Floats, stride);
             };
-            Action<int, int> walk = (piece, _) => Walk(plain.Pointer + matrix.Bytes / pieces * piece, matrix.Bytes / pieces);
+            Action<int, int> walk = (piece, _) => PlainReading.Walk(plain.Pointer + matrix.Bytes / pieces * piece, matrix.Bytes / pieces);
             List<double> rates = [], reads = [];
             for (var round = 0; round <= rounds; round++)
             {
@@ -79,20 +78,5 @@ internal static class KernelSpeed
             }
         }
         matrix.Dispose();
-    }
-
-    private static long sink;
-
-    private static unsafe void Walk(byte* from, long bytes)
-    {
-        Vector512<long> a = Vector512<long>.Zero, b = a, c = a, d = a;
-        for (long* at = (long*)from, end = (long*)(from + bytes); at + 32 <= end; at += 32)
-        {
-            a += Vector512.Load(at);
-            b += Vector512.Load(at + 8);
-            c += Vector512.Load(at + 16);
-            d += Vector512.Load(at + 24);
-        }
-        Volatile.Write(ref sink, Vector512.Sum(a + b + c + d));
     }
 }

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Chat.Benchmarks;
+using Chat.Benchmarks.Serving;
 
 var root = new RootCommand("Measurements of Chat. Each prints one line a figure; quote it with the command, the machine and the load.");
 root.Subcommands.Add(DecodeSpeed.Command());
@@ -7,6 +8,6 @@ root.Subcommands.Add(KernelSpeed.Command());
 root.Subcommands.Add(WeightQuality.Command());
 root.Subcommands.Add(StrategyCost.Command());
 root.Subcommands.Add(GateCost.Command());
-root.Subcommands.Add(HubLoad.Command());
+root.Subcommands.Add(ServeCommand.Command());
 root.Subcommands.Add(StartUp.Command());
 return await root.Parse(args).InvokeAsync();

@@ -94,6 +94,23 @@ public sealed class GgufExportTests : IDisposable
     }
 
     [Fact]
+    public void Four_bits_come_back_within_their_rounding_and_words_keep_eight()
+    {
+        using var model = Save(TinyDecoder.Llama with { Width = 32, FeedForward = 64, HeadWidth = 8, Tied = false });
+        var file = Export(GgufType.Q4_0);
+        Assert.Equal(2u, file.Keys["general.file_type"]);
+        Assert.Equal([8, 8], new[] { "token_embd.weight", "output.weight" }.Select(name => file.Tensors[name].Type));
+        Assert.Equal(2, file.Tensors["blk.0.ffn_down.weight"].Type);
+        foreach (var (block, back) in Weight(model, "model.layers.0.mlp.down_proj.weight").Floats().Chunk(32).Zip(file.Tensors["blk.0.ffn_down.weight"].Numbers.Chunk(32)))
+        {
+            // Codes go from −8 to 7: a number at the other end may miss by a whole step.
+            var step = block.Max(Math.Abs) / 8;
+            for (var i = 0; i < 32; i++) Assert.InRange(back[i] - block[i], -1.01f * step, 1.01f * step);
+            Assert.True(block.Zip(back, (a, b) => Math.Abs(a - b)).Count(error => error > 0.51f * step) <= 2);
+        }
+    }
+
+    [Fact]
     public void Rows_that_make_no_whole_blocks_are_written_as_halves()
     {
         using var model = Save(TinyDecoder.Llama);

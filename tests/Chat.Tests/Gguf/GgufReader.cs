@@ -47,8 +47,21 @@ internal sealed class GgufReader
     {
         if (type == 0) return [.. Enumerable.Range(0, count).Select(_ => file.ReadSingle())];
         if (type == 1) return [.. Enumerable.Range(0, count).Select(_ => (float)file.ReadHalf())];
-        Assert.Equal(8, type);
         var numbers = new float[count];
+        if (type == 2)
+        {
+            for (var at = 0; at < count; at += 32)
+            {
+                var scale = (float)file.ReadHalf();
+                for (var i = 0; i < 16; i++)
+                {
+                    var both = file.ReadByte();
+                    (numbers[at + i], numbers[at + i + 16]) = (((both & 15) - 8) * scale, ((both >> 4) - 8) * scale);
+                }
+            }
+            return numbers;
+        }
+        Assert.Equal(8, type);
         for (var at = 0; at < count; at += 32)
         {
             var scale = (float)file.ReadHalf();
