@@ -11,12 +11,12 @@ public sealed class GenerationLoopTests
     private static readonly ByteTokenizer Tokenizer = new();
     private static readonly TokenTable Tokens = TokenTable.From(Tokenizer, Tokenizer.VocabularySize);
     private static readonly DecodingCatalog Catalog = new(new PluginCatalog(typeof(IDecodingStrategy).Assembly));
-    private static readonly string[] Strategies = ["greedy", "sample", "beam", "eva2", "eva2-compat"];
+    private static readonly string[] Strategies = ["greedy", "sample", "beam", "eva2", "eva2-compat", "diverse-beam", "contrastive", "typical", "top-a"];
     private static readonly int[] Letters = [.. Tokenizer.Encode("abcde "), 262];
 
     private sealed record Job(int Kind, int Arrives, int CancelsAfter, int ReadsEvery);
 
-    private static readonly Gen<Job> Jobs = Gen.Select(Gen.Int[0, 4], Gen.Int[0, 20], Gen.OneOf(Gen.Const(int.MaxValue), Gen.Int[0, 12]), Gen.OneOf(Gen.Const(1), Gen.Int[2, 9]))
+    private static readonly Gen<Job> Jobs = Gen.Select(Gen.Int[0, 8], Gen.Int[0, 20], Gen.OneOf(Gen.Const(int.MaxValue), Gen.Int[0, 12]), Gen.OneOf(Gen.Const(1), Gen.Int[2, 9]))
         .Select((kind, arrives, cancels, reads) => new Job(kind, arrives, cancels, reads));
 
     [Fact]
