@@ -36,7 +36,7 @@ public sealed class BeamCore(int beams, double lengthPenalty, bool earlyStopping
     public IReadOnlyList<(double Rank, Hypothesis Hypothesis)> Pool => pool;
     public bool IsDone { get; private set; }
 
-    /// <param name="ranked">At most 2B candidates, best first.</param>
+    /// <param name="ranked">At most 2B candidates, best first; a caller may rank by more than their scores.</param>
     /// <param name="chosen">Gives the record of a candidate's token.</param>
     /// <param name="next">Receives the hypotheses that go on.</param>
     public void Advance(ReadOnlySpan<Candidate> ranked, Func<Candidate, ChosenToken> chosen, List<Continuation> next)
@@ -60,7 +60,9 @@ public sealed class BeamCore(int beams, double lengthPenalty, bool earlyStopping
         foreach (var hypothesis in live) hypothesis.Rules.Append(hypothesis.Ids[^1]);        // only now: forks copy the parent's state
 
         if (live.Count > 0) Live = live;                                                   // all candidates ended: the last ones stay to be looked at
-        IsDone = pool.Count >= beams && (earlyStopping || pool[^1].Rank >= Normalised(ranked[0].Score, length));
+        var best = ranked[0].Score;
+        foreach (var candidate in ranked) best = Math.Max(best, candidate.Score);
+        IsDone = pool.Count >= beams && (earlyStopping || pool[^1].Rank >= Normalised(best, length));
         if (!IsDone && (live.Count == 0 || live[0].Length >= maxTokens)) Close(live);
         if (IsDone) next.Clear();
     }

@@ -1,9 +1,10 @@
+using System.Collections.Frozen;
 using System.Runtime.InteropServices;
 
 namespace Chat.Models.Decoding;
 
 /// <summary>
-/// Beam search and beam sampling in clean form: rules on raw scores, one temperature, top-k/top-p/min-p, log-softmax, sum. It starts from one
+/// Beam search and beam sampling in clean form: rules on raw scores, one temperature, the cuts of <see cref="Truncation"/>, log-softmax, sum. It starts from one
 /// hypothesis, which is what masking beams 1 … B−1 in the first step means. «Sampling» draws 2B of all beams' outcomes without replacement,
 /// by probability, instead of taking the 2B best. What all live and finished hypotheses share is certain and delivered at once.
 /// </summary>
@@ -29,30 +30,50 @@ internal sealed class BeamSearch : ISearch
             new([.. context.Emitted.ToArray().Select(id => new ChosenToken(id, 0, []))], 0, context.Rules));
     }
 
+    /// <summary>Live hypotheses, and complete ones with their normalised scores, best first.</summary>
+    public BeamCore Core => core;
+
     public void Step(Span<float> scores, SearchStep step)
     {
         step.Clear();
         if (core.Live[0].Length >= options.MaxTokens) { step.IsDone = true; return; }
 
+        Advance(scores, step.Next, FrozenDictionary<int, float>.Empty);
+        Deliver(step);
+    }
+
+    /// <summary>One step without delivery.</summary>
+    /// <param name="handicaps">What tokens lose in rank, not in score; none is negative.</param>
+    public void Advance(Span<float> scores, List<Continuation> next, IReadOnlyDictionary<int, float> handicaps)
+    {
         var width = scores.Length / core.Live.Count;
-        Collect(scores, width);
+        Collect(scores, width, handicaps.Count);
         var ranked = sample ? Sampling.WithoutReplacement(candidates, 2 * options.NumBeams, context.Random.At(core.Live[0].Length)) : candidates;
-        ranked.Sort(static (a, b) => a.Score != b.Score ? b.Score.CompareTo(a.Score) : (a.Parent, a.Token).CompareTo((b.Parent, b.Token)));
+        ranked.Sort((a, b) => Rank(a) is var x && Rank(b) is var y && x != y ? y.CompareTo(x) : (a.Parent, a.Token).CompareTo((b.Parent, b.Token)));
 
         // A span cannot be captured: the records of all candidates are made before the core picks.
         var records = new Dictionary<Candidate, ChosenToken>();
         var count = Math.Min(ranked.Count, 2 * options.NumBeams);
         for (var i = 0; i < count; i++)
             records[ranked[i]] = ChosenToken.From(scores.Slice(ranked[i].Parent * width, width), logTotals[ranked[i].Parent], ranked[i].Token, context.TopLogprobs);
-        core.Advance(CollectionsMarshal.AsSpan(ranked)[..count], c => records[c], step.Next);
+        core.Advance(CollectionsMarshal.AsSpan(ranked)[..count], c => records[c], next);
 
-        Deliver(step);
+        float Rank(Candidate c) => c.Score - handicaps.GetValueOrDefault(c.Token);
     }
 
-    private void Collect(Span<float> scores, int width)
+    /// <summary>Tokens from <paramref name="delivered"/> on that all of these hypotheses share.</summary>
+    public static IEnumerable<ChosenToken> Shared(IReadOnlyList<Hypothesis> hypotheses, int delivered)
+    {
+        var first = hypotheses[0];
+        for (var at = delivered; at < first.Length && hypotheses.All(h => h.Length > at && h.Ids[at] == first.Ids[at]); at++)
+            yield return first.Trace[at];
+    }
+
+    private void Collect(Span<float> scores, int width, int handicapped)
     {
         candidates.Clear();
-        Span<int> best = stackalloc int[2 * options.NumBeams];
+        // So many are looked at that 2B are left when every handicapped token falls out.
+        Span<int> best = stackalloc int[2 * options.NumBeams + handicapped];
         for (var beam = 0; beam < core.Live.Count; beam++)
         {
             var row = scores.Slice(beam * width, width);
@@ -79,8 +100,7 @@ internal sealed class BeamSearch : ISearch
             step.Certain.AddRange(answer.Trace.Skip(delivered));
             return;
         }
-        var first = core.Live[0];
-        while (delivered < first.Length && core.Live.Concat(core.Pool.Select(p => p.Hypothesis)).All(h => h.Length > delivered && h.Ids[delivered] == first.Ids[delivered]))
-            step.Certain.Add(first.Trace[delivered++]);
+        step.Certain.AddRange(Shared([.. core.Live, .. core.Pool.Select(p => p.Hypothesis)], delivered));
+        delivered += step.Certain.Count;
     }
 }

@@ -98,7 +98,8 @@ public sealed class DecodingCatalog
         if (options.Antonyms && !limits.HasAntonyms) throw Invalid("antonyms: this model has no antonym list.", "antonyms");
         foreach (var id in options.LogitBias.Keys)
             if (id >= limits.VocabularySize) throw Invalid($"logitBias: this model has no token {id}, only 0 to {limits.VocabularySize - 1}.", "logitBias");
-        if (strategy.Width(options) > limits.Rows) throw Invalid($"Strategy '{name}' would need {strategy.Width(options)} rows, this model runs at most {limits.Rows} at once.", "numBeams");
+        if (strategy.Width(options) > limits.Rows) throw Invalid($"Strategy '{name}' would need {strategy.Width(options)} rows, this model runs at most {limits.Rows} at once.",
+            options switch { BeamOptions => "numBeams", ContrastiveOptions => "candidates", _ => StrategyKey });
         return options;
     }
 

@@ -5,7 +5,7 @@ namespace Chat.Models.Decoding;
 /// <summary>
 /// Options that every strategy takes. The wire's name of an option is the property's in camelCase. A strategy with more options derives
 /// a record; <see cref="DecodingCatalog"/> binds and checks by these attributes. Strategies that choose the best token alone (greedy) are
-/// indifferent to temperature, top-k, top-p and min-p: none of them ever removes or overtakes the best token.
+/// indifferent to temperature, top-k, top-p, min-p and top-a: none of them ever removes or overtakes the best token.
 /// </summary>
 public record DecodingOptions
 {
@@ -20,6 +20,9 @@ public record DecodingOptions
 
     /// <summary>Removes tokens less probable than this share of the best one; 0 = off.</summary>
     [Range(0.0, 1.0)] public double MinP { get; init; }
+
+    /// <summary>Removes tokens less probable than this share of the best one's probability squared: the surer the model, the more is cut; 0 = off.</summary>
+    [Range(0.0, 1.0)] public double TopA { get; init; }
 
     /// <summary>Seed of the random stream; drawn when nobody gives one.</summary>
     public long Seed { get; init; }
@@ -69,4 +72,31 @@ public record BeamOptions : DecodingOptions
 
     /// <summary>Stop at the first moment when numBeams hypotheses are complete.</summary>
     public bool EarlyStopping { get; init; }
+}
+
+/// <summary>Options of diverse beam search.</summary>
+public sealed record DiverseBeamOptions : BeamOptions
+{
+    /// <summary>Groups that numBeams is shared out to, as evenly as it goes; more groups than beams are as many groups as beams.</summary>
+    [Range(1, 16)] public int NumGroups { get; init; } = 2;
+
+    /// <summary>λ: what a token's rank loses for each hypothesis of an earlier group that chose it in the same step.</summary>
+    [Range(0.0, 100.0)] public double DiversityStrength { get; init; } = 0.5;
+}
+
+/// <summary>Options of locally typical sampling.</summary>
+public sealed record TypicalOptions : DecodingOptions
+{
+    /// <summary>τ: keeps the fewest tokens, those first whose information is nearest to the entropy, whose probabilities reach this; 1 = off.</summary>
+    [Range(0.0, 1.0, MinimumIsExclusive = true)] public double TypicalP { get; init; } = 0.95;
+}
+
+/// <summary>Options of contrastive search.</summary>
+public sealed record ContrastiveOptions : DecodingOptions
+{
+    /// <summary>k: the most probable tokens that are looked at; each takes a row.</summary>
+    [Range(1, 16)] public int Candidates { get; init; } = 4;
+
+    /// <summary>α: how much likeness to the reply so far counts against probability; 0 is greedy.</summary>
+    [Range(0.0, 1.0)] public double DegenerationPenalty { get; init; } = 0.6;
 }

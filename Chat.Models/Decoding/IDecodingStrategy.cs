@@ -38,6 +38,9 @@ public sealed record DecodingContext
 
     public required RandomStream Random { get; init; }
 
+    /// <summary>Which of several choices of one request this is, from 0. The random stream differs already; a strategy without chance may give each another answer.</summary>
+    public int Choice { get; init; }
+
     /// <summary>How many alternatives to report with each token.</summary>
     public int TopLogprobs { get; init; }
 

@@ -21,3 +21,20 @@ public sealed class SampleSteady : Sample
 {
     public override DecodingOptions Defaults { get; } = new() { Temperature = 0.7, TopP = 0.9, RepetitionPenalty = 1.6, NoRepeatNgram = 3, Antonyms = true };
 }
+
+/// <summary>
+/// Locally typical sampling (Meister et al., arXiv:2202.00666): draws among the tokens whose information is near the entropy, so that neither the
+/// too obvious nor the too strange is said. The kept set is made first, on what the temperature left; the other cuts follow.
+/// </summary>
+[Plugin("typical", Paper = "arXiv:2202.00666", Summary = "Draws among tokens about as surprising as the model expects: neither dull nor odd.")]
+public sealed class Typical : Sample
+{
+    public override DecodingOptions Defaults { get; } = new TypicalOptions { RepetitionPenalty = 1.2, NoRepeatNgram = 3 };
+}
+
+/// <summary>Top-a (B. Peng, RWKV-LM, 2021; KoboldAI): cuts below a·p², p the best token's probability; many tokens stay where the model is unsure, few where it is sure.</summary>
+[Plugin("top-a", Summary = "Draws from a head that is short where the model is sure and long where it is not.")]
+public sealed class TopA : Sample
+{
+    public override DecodingOptions Defaults { get; } = new() { Temperature = 0.9, TopA = 0.2, RepetitionPenalty = 1.2, NoRepeatNgram = 3 };
+}

@@ -4,8 +4,8 @@ using System.Numerics.Tensors;
 namespace Chat.Models.Decoding;
 
 /// <summary>
-/// Temperature, top-k, top-p and min-p on one row, in that order; what is left, best first (in the order of ids if nothing cuts). A view of pooled arrays: dispose it before
-/// the next row is made. <see cref="EvaChain.Filter"/> is the slow, obvious form of top-k and top-p.
+/// Temperature, the typical set, top-k, top-p, min-p and top-a on one row, in that order, each on what those before it left; the rest, best first (in the order of ids if
+/// nothing cuts). A view of pooled arrays: dispose it before the next row is made. <see cref="EvaChain.Filter"/> is the slow, obvious form of top-k and top-p.
 /// </summary>
 internal ref struct Truncation
 {
@@ -19,7 +19,7 @@ internal ref struct Truncation
     private ulong[] keys;
 
     /// <param name="row">[V] scores after rules; in place, the best one is subtracted from all and the temperature divides them.</param>
-    /// <param name="minKeep">Tokens kept whatever top-p and min-p say.</param>
+    /// <param name="minKeep">Tokens kept whatever the cuts say.</param>
     public Truncation(Span<float> row, DecodingOptions options, int minKeep = 1)
     {
         this.row = row;
@@ -34,7 +34,9 @@ internal ref struct Truncation
         TensorPrimitives.Exp(row, weights);
         var total = TensorPrimitives.Sum<float>(weights.AsSpan(0, row.Length));
         logTotal = MathF.Log(total);
-        Keep(weights.AsSpan(0, row.Length), total, options, minKeep);
+        var (left, best) = options is TypicalOptions { TypicalP: < 1, Temperature: > 0 } typical ? KeepTypical(weights.AsSpan(0, row.Length), total, typical.TypicalP, minKeep) : (total, 1);
+        Keep(weights.AsSpan(0, row.Length), left, options, minKeep);
+        logKept = isSorted ? (float)Math.Log(Mass() * best / total) : 0;
         ArrayPool<float>.Shared.Return(weights);
     }
 
@@ -80,7 +82,7 @@ internal ref struct Truncation
 
     private void Keep(ReadOnlySpan<float> weights, float total, DecodingOptions options, int minKeep)
     {
-        isSorted = options.Temperature == 0 || options.TopK > 0 || options.TopP < 1 || options.MinP > 0;
+        isSorted = options.Temperature == 0 || options.TopK > 0 || options.TopP < 1 || options.MinP > 0 || options.TopA > 0 || options is TypicalOptions { TypicalP: < 1 };
         if (options.Temperature == 0)
         {
             var best = Scores.ArgMax(weights);
@@ -91,13 +93,43 @@ internal ref struct Truncation
         {
             var k = options.TopK == 0 ? weights.Length : Math.Max(options.TopK, minKeep);
             // Tokens below (1 − p)/V hold less than 1 − p together, so the fewest tokens that reach p are all above.
-            Collect(weights, k < weights.Length ? KthLargest(weights, k) : options.TopP < 1 ? (float)((1 - options.TopP) * total / weights.Length * 0.999) : (float)options.MinP);
+            Collect(weights, k < weights.Length ? KthLargest(weights, k) : options.TopP < 1 ? (float)((1 - options.TopP) * total / weights.Length * 0.999)
+                : options.MinP > 0 ? (float)options.MinP : (float)(options.TopA / total * 0.999));
             if (Count < minKeep) Collect(weights, 0);
             keys.AsSpan(0, Count).Sort();
             if (options.TopP < 1) Count = Nucleus(options.TopP * (k < weights.Length ? Mass() : total), minKeep);
-            while (Count > minKeep && Weight(Count - 1) < options.MinP) Count--;
+            Cut(options.MinP, minKeep);
+            // The best token's share is 1/mass: another's weight/mass is at least a/mass² where its weight is at least a/mass.
+            if (options.TopA > 0) Cut(options.TopA / (k < weights.Length || options.TopP < 1 || options.MinP > 0 ? Mass() : total), minKeep);
         }
-        logKept = isSorted ? (float)Math.Log(Mass() / total) : 0;
+    }
+
+    private void Cut(double least, int minKeep)
+    {
+        while (Count > minKeep && Weight(Count - 1) < least) Count--;
+    }
+
+    /// <summary>Zeroes the weights outside the typical set and makes the best one inside 1 again.</summary>
+    /// <returns>The sum of the new weights, and what the best one inside was.</returns>
+    private readonly (float Total, float Best) KeepTypical(Span<float> weights, float total, double p, int minKeep)
+    {
+        var entropy = 0.0;                                                                 // −Σ p log p
+        for (var id = 0; id < weights.Length; id++)
+            if (weights[id] > 0) entropy -= weights[id] / total * (double)(row[id] - logTotal);
+        var count = 0;
+        for (var id = 0; id < weights.Length; id++)
+            if (weights[id] > 0) keys[count++] = ((ulong)BitConverter.SingleToUInt32Bits((float)Math.Abs(logTotal - row[id] - entropy)) << 32) | (uint)id;
+        keys.AsSpan(0, count).Sort();                                                      // nearest first, equal ones by id
+
+        var (kept, mass, best) = (0, 0.0, 0f);
+        for (; kept < count && (kept < minKeep || mass < p * total); kept++)
+        {
+            mass += weights[Id(kept)];
+            best = Math.Max(best, weights[Id(kept)]);
+        }
+        for (; kept < count; kept++) weights[Id(kept)] = 0;
+        TensorPrimitives.Divide(weights, best, weights);
+        return ((float)(mass / best), best);
     }
 
     private void Collect(ReadOnlySpan<float> weights, float bound)

@@ -121,6 +121,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
                 Dialogue = dialogue,
                 Emitted = request.Emitted.ToArray(),
                 Random = new(resolved.Options.Seed, request.Index),
+                Choice = request.Index,
                 TopLogprobs = request.TopLogprobs ?? 0,
                 Rules = catalog.StartRules(resolved.Options, tokens, dialogue),
             }),

@@ -13,7 +13,7 @@ public sealed class OptionTests
     [Theory]
     [InlineData("""{"strategy":"beem"}""", "strategy", "Known: beam, beam-ctl")]
     [InlineData("""{"strategy":7}""", "strategy", "must be a string")]
-    [InlineData("""{"temprature":1}""", "temprature", "temperature, topK, topP")]
+    [InlineData("""{"temprature":1}""", "temprature", "temperature, topA, topK, topP")]
     [InlineData("""{"numBeams":2}""", "numBeams", "Strategy 'sample' has no option")]
     [InlineData("""{"temperature":2.01}""", "temperature", "from 0 to 2, not 2.01")]
     [InlineData("""{"temperature":-0.1}""", "temperature", "from 0 to 2")]
@@ -45,6 +45,10 @@ public sealed class OptionTests
     [InlineData("""{"strategy":"beam","numBeams":9}""", "numBeams", "at most 8")]
     [InlineData("""{"strategy":"beam","numBeams":17}""", "numBeams", "from 1 to 16")]
     [InlineData("""{"strategy":"beam","lengthPenalty":null,"earlyStopping":0}""", "earlyStopping", "true or false")]
+    [InlineData("""{"strategy":"contrastive","candidates":9}""", "candidates", "at most 8")]
+    [InlineData("""{"strategy":"typical","typicalP":0}""", "typicalP", "above 0")]
+    [InlineData("""{"typicalP":0.5}""", "typicalP", "Strategy 'sample' has no option")]
+    [InlineData("""{"strategy":"diverse-beam","numGroups":0}""", "numGroups", "from 1 to 16")]
     [InlineData("""{"topK":1,"topK":2}""", "decoding", "twice")]
     public void Bad_option_is_refused_with_what_is_allowed(string request, string parameter, string message)
     {

@@ -16,7 +16,7 @@ public sealed class StrategyConformanceTests
     [Fact]
     public void The_catalog_holds_the_presets()
     {
-        Assert.Equal(["beam", "beam-ctl", "beam-sample", "eva2", "eva2-compat", "greedy", "sample", "sample-steady"], Plugins.OfKind("decoding").Select(p => p.Name));
+        Assert.Equal(["beam", "beam-ctl", "beam-sample", "contrastive", "diverse-beam", "eva2", "eva2-compat", "greedy", "sample", "sample-steady", "top-a", "typical"], Plugins.OfKind("decoding").Select(p => p.Name));
     }
 
     [Theory]
@@ -74,6 +74,14 @@ public sealed class StrategyConformanceTests
                 LogitBias = new Dictionary<int, double> { [5] = seed % 5 == 0 ? -100 : 100 }, FrequencyPenalty = seed % 11 == 0 ? 2 : -2, PresencePenalty = 1,
             };
             if (options is BeamOptions beams) options = beams with { NumBeams = 1 + seed % 9, LengthPenalty = seed % 6, EarlyStopping = seed % 2 == 0 };
+            options = options with { TopA = seed % 4 == 0 ? minP : 0 };
+            options = options switch
+            {
+                DiverseBeamOptions diverse => diverse with { NumGroups = 1 + seed % 5, DiversityStrength = 100 * minP },
+                TypicalOptions typical => typical with { TypicalP = Math.Max(1e-9, minP) },
+                ContrastiveOptions contrastive => contrastive with { Candidates = 1 + seed % 9, DegenerationPenalty = minP },
+                _ => options,
+            };
 
             var reply = model.Run(strategy, options, Catalog, dialogue: [2, 3, 4, 1]);
 

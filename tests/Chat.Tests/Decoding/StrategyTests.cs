@@ -86,7 +86,7 @@ public sealed class StrategyTests
     [Fact]
     public void Temperature_zero_and_tiny_top_p_are_greedy()
     {
-        foreach (var strategy in new IDecodingStrategy[] { new Sample(), new Beam(), new BeamSample() })
+        foreach (var strategy in new IDecodingStrategy[] { new Sample(), new Typical(), new TopA(), new Beam(), new BeamSample(), new Contrastive() })
             for (var seed = 0; seed < 20; seed++)
             {
                 var model = new ToyModel(seed, 9);

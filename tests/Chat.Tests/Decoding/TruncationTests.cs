@@ -36,6 +36,58 @@ public sealed class TruncationTests
     }
 
     [Fact]
+    public void Top_a_keeps_what_reaches_a_share_of_the_best_probability_squared()
+    {
+        Gen.Select(Rows, Gen.Double[0.01, 1], Gen.OneOf(Gen.Const(0), Gen.Int[1, 8]), Gen.OneOf(Gen.Const(0.0), Gen.Double[0.001, 0.5])).Sample((row, a, k, minP) =>
+        {
+            var left = Kept(row, new() { TopK = k, MinP = minP });
+            var total = left.Sum(id => Math.Exp(row[id]));
+            double P(int id) => Math.Exp(row[id]) / total;
+            var bound = a * Math.Pow(left.Max(P), 2);
+            if (left.Any(id => Math.Abs(P(id) / bound - 1) < 1e-4)) return;
+
+            Assert.Equal(left.Where(id => P(id) >= bound), Kept(row, new() { TopK = k, MinP = minP, TopA = a }));
+        });
+    }
+
+    [Fact]
+    public void Typical_keeps_the_tokens_nearest_to_the_entropy()
+    {
+        Gen.Select(Rows, Gen.Double[0.05, 0.99], Gen.Int[1, 3]).Sample((row, p, minKeep) =>
+        {
+            var log = row.ToArray();
+            Scores.LogSoftmax(log);
+            var entropy = -log.Sum(x => Math.Exp(x) * x);
+            var nearest = Enumerable.Range(0, row.Length).OrderBy(id => Math.Abs(-log[id] - entropy)).ThenBy(id => id).ToArray();
+            // Rounding decides between tokens that are equally near, and on the edge of p.
+            if (nearest.Zip(nearest.Skip(1)).Any(n => row[n.First] != row[n.Second] && Math.Abs(Math.Abs(-log[n.First] - entropy) - Math.Abs(-log[n.Second] - entropy)) < 1e-4)) return;
+            var mass = 0.0;
+            if (nearest.Any(id => Math.Abs((mass += Math.Exp(log[id])) - p) < 1e-5)) return;
+            mass = 0;
+            var expected = nearest.TakeWhile((id, rank) => (rank < minKeep || mass < p) && (mass += Math.Exp(log[id])) > 0).ToArray();
+
+            Assert.Equal(expected.Order(), Kept(row, new TypicalOptions { TypicalP = p }, minKeep));
+        });
+    }
+
+    [Fact]
+    public void What_is_left_has_its_probability_among_what_is_left()
+    {
+        Gen.Select(Rows, Gen.Double[0.05, 1], Gen.Double[0.05, 1], Gen.Double[0, 1]).Sample((row, typicalP, p, a) =>
+        {
+            var options = new TypicalOptions { TypicalP = typicalP, TopP = p, TopA = a };
+            var ids = Kept(row, options);
+            var total = ids.Sum(id => Math.Exp(row[id]));
+            using var left = new Truncation(row.ToArray(), options);
+
+            var best = 0f;
+            for (var rank = 0; rank < left.Count; rank++) best = Math.Max(best, left.Weight(rank));
+            Assert.Equal(1f, best, 1e-6f);
+            foreach (var id in ids) Assert.Equal(Math.Log(Math.Exp(row[id]) / total), left.KeptLogprob(id), tolerance: 2e-4);
+        });
+    }
+
+    [Fact]
     public void Without_options_every_finite_token_is_left_with_its_softmax()
     {
         float[] row = [1, float.NegativeInfinity, 3, 2];

@@ -11,7 +11,7 @@ public sealed class GenerationLoopTests
     private static readonly ByteTokenizer Tokenizer = new();
     private static readonly TokenTable Tokens = TokenTable.From(Tokenizer, Tokenizer.VocabularySize);
     private static readonly DecodingCatalog Catalog = new(new PluginCatalog(typeof(IDecodingStrategy).Assembly));
-    private static readonly string[] Strategies = ["greedy", "sample", "beam", "eva2", "eva2-compat"];
+    private static readonly string[] Strategies = ["greedy", "sample", "beam", "eva2", "eva2-compat", "diverse-beam", "contrastive", "typical", "top-a"];
     private static readonly int[] Letters = [.. Tokenizer.Encode("abcde "), 262];
 
     /// <summary>A request and its reader. Equal prompts are equal questions.</summary>
@@ -25,7 +25,7 @@ public sealed class GenerationLoopTests
     /// <summary>The engine around it.</summary>
     private sealed record House(int Rows, int PrefillTokens, bool ReadsInParts, int Pages, int FailsAt);
 
-    private static readonly Gen<Job> Jobs = Gen.Select(Gen.Int[0, 4], Gen.Int[0, 20], Gen.OneOf(Gen.Const(int.MaxValue), Gen.Int[0, 12]), Gen.OneOf(Gen.Const(1), Gen.Int[2, 9]), Gen.Int[0, 3], Gen.Int[0, 1], Gen.OneOf(Gen.Const("a"), Gen.Const("b")))
+    private static readonly Gen<Job> Jobs = Gen.Select(Gen.Int[0, 8], Gen.Int[0, 20], Gen.OneOf(Gen.Const(int.MaxValue), Gen.Int[0, 12]), Gen.OneOf(Gen.Const(1), Gen.Int[2, 9]), Gen.Int[0, 3], Gen.Int[0, 1], Gen.OneOf(Gen.Const("a"), Gen.Const("b")))
         .Select((kind, arrives, cancels, reads, prompt, priority, tenant) => new Job(kind, arrives, cancels, reads) { Prompt = prompt, Priority = priority, Tenant = tenant });
 
     // The widest search holds four rows, and one of them at most 6 pages of its own beside the 3 of the longest prompt.
