@@ -33,9 +33,10 @@ internal static class SettingsCheck
             if (replies.NoReaderSeconds is not (> 0 and <= 86_400)) throw new InvalidOperationException($"Replies:NoReaderSeconds must be above 0 and at most 86400, not {replies.NoReaderSeconds}.");
             Naming("Safety", () => services.GetRequiredService<SafetyPolicy>());
             Naming("Authentication:Schemes:Bearer", () => services.GetRequiredService<IOptionsMonitor<JwtBearerOptions>>().Get(JwtBearerDefaults.AuthenticationScheme));
+            // Models on other machines are not known yet, and may come later.
             var models = services.GetRequiredService<IChatModels>();
             foreach (var bot in bots.All)
-                if (bot.Model is not null || bot.Decoding is not null) Naming($"Bot '{bot.Name}'", () => models.Check(bot.Model ?? models.Models[0].Id, bot.Decoding));
+                if (models.Models.Count > 0 && (bot.Model is not null || bot.Decoding is not null)) Naming($"Bot '{bot.Name}'", () => models.Check(bot.Model ?? models.Models[0].Id, bot.Decoding));
             return Task.CompletedTask;
         }
 
