@@ -19,6 +19,16 @@ catch (Exception failure) when (failure is not HostAbortedException)
 static WebApplication Compose(string[] args)
 {
     var builder = WebApplication.CreateBuilder(args);
+    return builder.Configuration["Role"] switch
+    {
+        null or "" or "gateway" => Gateway(builder),
+        ModelHostRole.Name => ModelHostRole.Compose(builder),
+        var other => throw new InvalidOperationException($"There is no Role '{other}'. Known: gateway, {ModelHostRole.Name}."),
+    };
+}
+
+static WebApplication Gateway(WebApplicationBuilder builder)
+{
     builder.AddStartFailure();
     builder.AddSettingsCheck();
     builder.AddServerLimits();
@@ -26,7 +36,7 @@ static WebApplication Compose(string[] args)
     builder.AddIdentity();
     builder.AddPlugins();
     builder.AddSafety();
-    builder.AddInProcessModels();
+    builder.AddChatModels();
     builder.AddStore();
     builder.AddConversations();
     builder.AddOpenAi();

@@ -55,7 +55,8 @@ internal sealed class ReplyStarter(
         {
             var id = chosen.Model ?? (models.Models is [var first, ..] ? first.Id : null) ?? throw new ChatException(ChatError.Busy, "No model is served yet. Try again in 5 seconds.") { RetryAfter = TimeSpan.FromSeconds(5) };
             var decoding = models.Check(id, chosen.Decoding);
-            return (models.Models.First(m => m.Id == id), decoding);
+            // Between the two looks a host may have taken its model away.
+            return (models.Models.FirstOrDefault(m => m.Id == id) ?? throw new GenerationException(GenerationError.Unavailable, $"The model '{id}' is being unloaded."), decoding);
         }
         catch (GenerationException e)
         {

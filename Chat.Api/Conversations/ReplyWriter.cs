@@ -101,7 +101,7 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
         catch (GenerationException e)
         {
             logger.LogWarning(e, "Reply {Reply}: the model failed.", reply.Id);
-            await FailAsync(e.Message, e.Error == GenerationError.Busy ? ChatError.Busy : ChatError.Invalid);
+            await FailAsync(e.Message, e.Error is GenerationError.Busy or GenerationError.Unavailable ? ChatError.Busy : ChatError.Invalid);
         }
         catch (Exception e) when (e is not ChatException)
         {

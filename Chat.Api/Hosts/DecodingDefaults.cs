@@ -12,10 +12,10 @@ public static class DecodingDefaults
     private static readonly string[] Texts = ["strategy", "stop", "badWords"];
 
     /// <returns><c>null</c> when nothing is configured.</returns>
-    public static JsonObject? Read(IConfigurationSection section)
+    public static JsonObject? Read(IConfiguration configuration)
     {
         var options = new JsonObject();
-        foreach (var child in section.GetChildren())
+        foreach (var child in configuration.GetSection("Decoding:Default").GetChildren())
         {
             var name = char.ToLowerInvariant(child.Key[0]) + child.Key[1..];
             options[name] = Node(child, Texts.Contains(name));

@@ -1,3 +1,4 @@
+using Chat.Api.Hosts;
 using Chat.Api.Store;
 using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
@@ -10,11 +11,13 @@ public static class HealthSetup
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(3);
 
-    public static WebApplicationBuilder AddHealth(this WebApplicationBuilder builder)
+    public static void AddHealth(this WebApplicationBuilder builder)
     {
-        builder.Services.AddHealthChecks().AddCheck<StoreHealth>("store", timeout: Limit).AddCheck<ModelHealth>("model", timeout: Limit);
-        return builder;
+        builder.Services.AddHealthChecks().AddCheck<StoreHealth>("store", timeout: Limit);
+        builder.AddModelHealth();
     }
+
+    public static IHealthChecksBuilder AddModelHealth(this WebApplicationBuilder builder) => builder.Services.AddHealthChecks().AddCheck<ModelHealth>("model", timeout: Limit);
 
     public static void MapHealth(this WebApplication app)
     {
@@ -58,8 +61,9 @@ public static class HealthSetup
             try
             {
                 if (models.Models.Count == 0) return Task.FromResult(HealthCheckResult.Unhealthy("No model is loaded."));
-                models.Check(models.Models[0].Id, null);
-                return Task.FromResult(HealthCheckResult.Healthy());
+                var first = models.Models[0].Id;
+                models.Check(first, null);
+                return Task.FromResult(models is RemoteChatModels hosts && !hosts.Answers(first) ? HealthCheckResult.Unhealthy("No model host that serves the default model answers.") : HealthCheckResult.Healthy());
             }
             catch (GenerationException e)
             {

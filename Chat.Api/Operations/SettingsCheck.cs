@@ -41,9 +41,10 @@ internal static class SettingsCheck
             CheckRanges();
             Naming("Safety", () => _ = services.GetRequiredService<SafetyPolicy>());
             Naming(Bearer, CheckTokens);
+            // Models on other machines are not known yet, and may come later.
             var models = services.GetRequiredService<IChatModels>();
             foreach (var bot in bots.All)
-                if (bot.Model is not null || bot.Decoding is not null) Naming($"Bot '{bot.Name}'", () => _ = models.Check(bot.Model ?? models.Models[0].Id, bot.Decoding));
+                if (models.Models.Count > 0 && (bot.Model is not null || bot.Decoding is not null)) Naming($"Bot '{bot.Name}'", () => _ = models.Check(bot.Model ?? models.Models[0].Id, bot.Decoding));
             return Task.CompletedTask;
         }
 

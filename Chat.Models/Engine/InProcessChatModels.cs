@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Collections.Immutable;
 using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using Chat.Domain.Generation;
@@ -16,36 +17,74 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
 
     private readonly DecodingCatalog catalog;
     private readonly JsonObject? configured;
+    private readonly EngineOptions options;
     private readonly TimeProvider time;
     private readonly Func<long> drawSeed;
     private readonly ConcurrentDictionary<string, double> usage = [];
-    private readonly Dictionary<string, Served> served;
+    private readonly Lock change = new();
+    private volatile ImmutableList<Served> served = [];
 
-    /// <param name="models">The default one first.</param>
+    /// <param name="models">The default one first; none where they are loaded later.</param>
     /// <param name="configured">Options of <c>Decoding:Default</c>, between a request's and the model's.</param>
     /// <param name="drawSeed">Gives a seed to requests without one.</param>
     /// <exception cref="GenerationException">A default that no strategy accepts.</exception>
     public InProcessChatModels(IReadOnlyList<ServedModel> models, DecodingCatalog catalog, JsonObject? configured, EngineOptions options, TimeProvider time, Func<long> drawSeed)
     {
-        if (models.Count == 0) throw new ArgumentException("There is no model to serve.", nameof(models));
         this.catalog = catalog;
         this.configured = configured;
+        this.options = options;
         this.time = time;
         this.drawSeed = drawSeed;
-        Models = [.. models.Select(m => m.Description)];
-        foreach (var model in models)
-        {
-            catalog.CheckDefault(model.Description.DefaultDecoding, Limits(model, options));
-            catalog.CheckDefault(configured, Limits(model, options));
-        }
-        served = models.ToDictionary(m => m.Description.Id, m => new Served(m, Limits(m, options), m.Reader ?? new DialogueReader(m.Tokenizer, m.Description.MaxPromptTokens),
-            new GenerationEngine(m.Description.Id, () => m.CreateRunner(options.Rows), options with { OnUsage = share => ShowUsage(m.Description.Id, share) }, time)));
+        foreach (var model in models) CheckDefaults(model);
+        served = [.. models.Select(Start)];
     }
 
-    public IReadOnlyList<ModelDescription> Models { get; }
+    public IReadOnlyList<ModelDescription> Models => [.. served.Select(s => s.Model.Description)];
 
     /// <summary>Completes when every model can answer; fails with the first that cannot.</summary>
-    public Task Ready => Task.WhenAll(served.Values.Select(s => s.Engine.Ready));
+    public Task Ready => Task.WhenAll(served.Select(s => s.Engine.Ready));
+
+    /// <summary>Serves one more model.</summary>
+    /// <returns>Completes when it can answer; fails with the reason why it cannot, and then it is not served.</returns>
+    /// <exception cref="ArgumentException">A model of this id is served.</exception>
+    /// <exception cref="GenerationException">A default that no strategy accepts.</exception>
+    public async Task LoadAsync(ServedModel model)
+    {
+        RefuseTwice(model);
+        CheckDefaults(model);
+        var started = Start(model);
+        try
+        {
+            await started.Engine.Ready;
+            lock (change)
+            {
+                RefuseTwice(model);
+                served = served.Add(started);
+            }
+        }
+        catch
+        {
+            started.Engine.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Serves a model no more: requests in it fail. Does nothing where it is not served.</summary>
+    public void Unload(string id)
+    {
+        Served? gone;
+        lock (change)
+        {
+            gone = served.Find(s => s.Model.Description.Id == id);
+            if (gone is null) return;
+            served = served.Remove(gone);
+        }
+        gone.Engine.Dispose();
+        usage.TryRemove(id, out _);
+    }
+
+    /// <summary>Served models with what options can ask of them.</summary>
+    public IReadOnlyList<(ModelDescription Description, DecodingLimits Limits)> Offers => [.. served.Select(s => (s.Model.Description, s.Limits))];
 
     public JsonObject Check(string model, JsonObject? decoding)
     {
@@ -89,16 +128,49 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
         }
     }
 
+    /// <summary>What the model thinks of a reply that is given: one element a token of it. Shares the batch with everything else.</summary>
+    /// <exception cref="GenerationException">As <see cref="GenerateAsync"/>.</exception>
+    public async Task<IReadOnlyList<ScoredToken>> ScoreAsync(ScoreWish wish, CancellationToken cancellation)
+    {
+        cancellation.ThrowIfCancellationRequested();
+        var model = Find(wish.Model);
+        wish.Check(model.Model);
+        var search = new ScoreSearch(wish);
+        var sequence = new Sequence
+        {
+            CountsPrompt = false,     // no usage tells of it
+            Search = search, Width = 1, Context = [.. wish.Context], Emitted = [], Text = new(model.Model.Tokens, []), Arrived = time.GetTimestamp(),
+        };
+        model.Engine.Submit(sequence);
+        using var registration = cancellation.Register(() => GiveUp(model.Engine, sequence, stopped: false));
+        await foreach (var _ in sequence.Output.ReadAllAsync(cancellation)) { }
+        return search.Scored;
+    }
+
     public void Dispose()
     {
-        foreach (var model in served.Values) model.Engine.Dispose();
+        foreach (var model in served) model.Engine.Dispose();
     }
+
+    private void CheckDefaults(ServedModel model)
+    {
+        catalog.CheckDefault(model.Description.DefaultDecoding, Limits(model));
+        catalog.CheckDefault(configured, Limits(model));
+    }
+
+    private void RefuseTwice(ServedModel model)
+    {
+        if (served.Exists(s => s.Model.Description.Id == model.Description.Id)) throw new ArgumentException($"A model '{model.Description.Id}' is served already.", nameof(model));
+    }
+
+    private Served Start(ServedModel model) => new(model, Limits(model), model.Reader ?? new DialogueReader(model.Tokenizer, model.Description.MaxPromptTokens),
+        new GenerationEngine(model.Description.Id, () => model.CreateRunner(options.Rows), options with { OnUsage = share => ShowUsage(model.Description.Id, share) }, time));
 
     // All models have as many rows, so the process's share is the mean of theirs.
     private void ShowUsage(string model, double share)
     {
         usage[model] = share;
-        ChatMeter.CacheUsage.Record(usage.Values.Sum() / Models.Count);
+        ChatMeter.CacheUsage.Record(usage.Values.Sum() / Math.Max(1, served.Count));
     }
 
     private static void GiveUp(GenerationEngine engine, Sequence sequence, bool stopped)
@@ -112,7 +184,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
         var tokens = model.Model.Tokens;
         return new()
         {
-            CountsPrompt = request.Index == 0,
+            CountsPrompt = request.Index == 0 && request.Emitted.Count == 0,     // a reply that goes on was counted where it began
             Tenant = request.Tenant,
             Priority = request.Priority,
             Search = resolved.Strategy.Start(resolved.Options, new()
@@ -143,13 +215,13 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
 
     private static GenerationException Invalid(string message, string parameter) => new(GenerationError.InvalidOption, message, parameter);
 
-    private Served Find(string model) => served.TryGetValue(model, out var found) ? found
-        : throw new GenerationException(GenerationError.UnknownModel, $"No model '{(model.Length <= 60 ? model : model[..60] + "…")}'. Known: {string.Join(", ", Models.Select(m => m.Id))}.", "model");
+    private Served Find(string model) => served.Find(s => s.Model.Description.Id == model)
+        ?? throw new GenerationException(GenerationError.UnknownModel, $"No model '{(model.Length <= 60 ? model : model[..60] + "…")}'. Known: {string.Join(", ", Models.Select(m => m.Id))}.", "model");
 
     private ResolvedDecoding Resolve(Served model, JsonObject? decoding) =>
         catalog.Resolve(decoding, configured, model.Model.Description.DefaultDecoding, model.Limits, drawSeed);
 
-    private static DecodingLimits Limits(ServedModel model, EngineOptions options) =>
+    private DecodingLimits Limits(ServedModel model) =>
         new(model.Description.MaxCompletionTokens, options.Rows, model.Tokens.Count, model.Tokens.HasAntonyms);
 
     private sealed record Served(ServedModel Model, DecodingLimits Limits, IDialogueReader Reader, GenerationEngine Engine);

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Text.RegularExpressions;
 using Microsoft.AspNetCore.SignalR.Client;
@@ -9,9 +10,17 @@ public sealed partial class ChatProcess : IAsyncDisposable
 {
     private readonly Process process;
 
-    private ChatProcess(Process process, Uri address) => (this.process, Address) = (process, address);
+    private readonly ConcurrentQueue<string> output;
 
-    public Uri Address { get; }
+    private ChatProcess(Process process, IReadOnlyList<Uri> addresses, ConcurrentQueue<string> output) => (this.process, Addresses, this.output) = (process, addresses, output);
+
+    /// <summary>Where it listens, in order; a model host's second address takes gRPC.</summary>
+    public IReadOnlyList<Uri> Addresses { get; }
+
+    public Uri Address => Addresses[0];
+
+    /// <summary>What it has written to its output so far.</summary>
+    public string Output => string.Join('\n', output);
 
     /// <summary>Native libraries in the process's memory, by path. Linux only.</summary>
     public IReadOnlySet<string> LoadedLibraries() =>
@@ -36,15 +45,21 @@ public sealed partial class ChatProcess : IAsyncDisposable
         };
         foreach (var (name, value) in settings) start.Environment[name] = value;
         var process = Process.Start(start)!;
-        var listening = new TaskCompletionSource<Uri>(TaskCreationOptions.RunContinuationsAsynchronously);
+        var expected = settings.Contains(("Role", "model-host")) ? 2 : 1;
+        var (addresses, listening) = (new List<Uri>(), new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously));
+        var output = new ConcurrentQueue<string>();
         process.EnableRaisingEvents = true;
         process.Exited += (_, _) => listening.TrySetException(new InvalidOperationException("The process ended before it listened."));
         process.OutputDataReceived += (_, line) =>
         {
-            if (line.Data is not null && Listening().Match(line.Data) is { Success: true } match) listening.TrySetResult(new(match.Groups[1].Value));
+            if (line.Data is not null) output.Enqueue(line.Data);
+            if (line.Data is null || addresses.Count == expected || Listening().Match(line.Data) is not { Success: true } match) return;
+            addresses.Add(new(match.Groups[1].Value));
+            if (addresses.Count == expected) listening.TrySetResult();
         };
         process.BeginOutputReadLine();
-        return new(process, await listening.Task.WaitAsync(TimeSpan.FromSeconds(120)));
+        await listening.Task.WaitAsync(TimeSpan.FromSeconds(120));
+        return new(process, addresses, output);
     }
 
     public async Task<ChatClient> ConnectAsync()

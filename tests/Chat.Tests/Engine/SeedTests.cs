@@ -75,7 +75,7 @@ public sealed class SeedTests
                 return new CpuRunner(TinyModel.Config, checkpoint, count, format, team);
             },
         },
-    ], Catalog, null, new() { Rows = rows, PrefillBatch = 3 }, TimeProvider.System, () => 1);
+    ], Catalog, null, new() { Rows = rows, PrefillTokens = 30 }, TimeProvider.System, () => 1);
 
     /// <summary>A token a letter behind the special ones of <see cref="TinyModel"/>.</summary>
     private sealed class Letters : ITextTokenizer

@@ -1,0 +1,26 @@
+using Chat.Domain.Generation;
+using Chat.Domain.Plugins;
+using Chat.Models.Decoding;
+
+namespace Chat.Api.Hosts;
+
+/// <summary>Where a gateway's models are: on the hosts that <c>Hosts:Addresses</c> names, else in this process.</summary>
+internal static class ChatModelsSetup
+{
+    public static void AddChatModels(this WebApplicationBuilder builder)
+    {
+        var options = HostsOptions.Read(builder.Configuration);
+        if (options.Addresses.Length == 0)
+        {
+            builder.AddInProcessModels();
+            return;
+        }
+        var services = builder.Services;
+        services.AddSingleton(provider => new DecodingCatalog(provider.GetRequiredService<PluginCatalog>()));
+        services.AddSingleton(provider => new RemoteChatModels(
+            options, builder.Configuration.GetSection("Models").Get<ModelsOptions>() ?? new(), provider.GetRequiredService<DecodingCatalog>(), DecodingDefaults.Read(builder.Configuration),
+            provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILogger<RemoteChatModels>>()));
+        services.AddSingleton<IChatModels>(provider => provider.GetRequiredService<RemoteChatModels>());
+        services.AddHostedService(provider => provider.GetRequiredService<RemoteChatModels>());
+    }
+}

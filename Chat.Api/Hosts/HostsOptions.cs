@@ -1,0 +1,42 @@
+namespace Chat.Api.Hosts;
+
+/// <summary>Section <c>Hosts</c>: how gateways and model hosts find and trust each other, and how patient a gateway is.</summary>
+internal sealed record HostsOptions
+{
+    public const string Section = "Hosts";
+    private const int ShortestKey = 16;
+
+    /// <summary>A gateway's model hosts, <c>http://host:5090</c>; none = it serves models itself.</summary>
+    public string[] Addresses { get; init; } = [];
+
+    /// <summary>Shared by all gateways and hosts of an installation.</summary>
+    public string? Key { get; init; }
+
+    /// <summary>Where a model host takes gRPC calls (HTTP/2). Health and metrics stand at ASPNETCORE_URLS, as HTTP/1.1.</summary>
+    public string Listen { get; init; } = "http://localhost:5090";
+
+    /// <summary>How long a gateway waits for a host's first token before it asks another one.</summary>
+    public double FirstTokenSeconds { get; init; } = 30;
+
+    /// <summary>How long one reply may take in all; travels to the host as the call's deadline.</summary>
+    public double ReplySeconds { get; init; } = 600;
+
+    /// <summary>Between two looks at a host's status.</summary>
+    public double PollSeconds { get; init; } = 1;
+
+    /// <summary>What a host that is told to end gives its running replies.</summary>
+    public double DrainSeconds { get; init; } = 30;
+
+    /// <exception cref="InvalidOperationException">A value that cannot hold.</exception>
+    public static HostsOptions Read(IConfiguration configuration)
+    {
+        var options = configuration.GetSection(Section).Get<HostsOptions>() ?? new();
+        foreach (var (name, value) in new[] { (nameof(FirstTokenSeconds), options.FirstTokenSeconds), (nameof(ReplySeconds), options.ReplySeconds), (nameof(PollSeconds), options.PollSeconds), (nameof(DrainSeconds), options.DrainSeconds) })
+            if (value is not (> 0 and <= 86_400)) throw new InvalidOperationException($"{Section}:{name} must be above 0 and at most 86400, not {value}.");
+        foreach (var address in options.Addresses.Append(options.Listen))
+            if (!Uri.TryCreate(address, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https") || uri.PathAndQuery != "/")
+                throw new InvalidOperationException($"{Section}: '{address}' is no address of a model host; it takes the form http://localhost:5090.");
+        if (options.Key is { Length: < ShortestKey }) throw new InvalidOperationException($"{Section}:Key must have at least {ShortestKey} characters.");
+        return options;
+    }
+}

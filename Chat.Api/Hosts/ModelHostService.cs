@@ -1,0 +1,80 @@
+using Chat.Api.Hosts.Wire;
+using Chat.Domain.Generation;
+using Chat.Models.Decoding;
+using Chat.Models.Engine;
+using Grpc.Core;
+
+namespace Chat.Api.Hosts;
+
+/// <summary>model_host.proto over the models of this process.</summary>
+internal sealed class ModelHostService(InProcessChatModels models, HostWork work, HostFolders folders, ILogger<ModelHostService> logger) : ModelHost.ModelHostBase
+{
+    private const int LongestWait = 3600;
+
+    public override async Task Generate(GenerateRequest request, IServerStreamWriter<GenerateChunk> responseStream, ServerCallContext context)
+    {
+        var generation = WireForms.Read(request);
+        RefuseOtherContent(request.Model, request.ModelHash);
+        using var running = work.Begin(request.Model);
+        await foreach (var chunk in models.GenerateAsync(generation, context.CancellationToken))
+            await responseStream.WriteAsync(WireForms.Write(chunk), context.CancellationToken);
+    }
+
+    public override async Task Score(ScoreRequest request, IServerStreamWriter<Wire.ScoredToken> responseStream, ServerCallContext context)
+    {
+        RefuseOtherContent(request.Model, request.ModelHash);
+        using var running = work.Begin(request.Model);
+        foreach (var scored in await models.ScoreAsync(WireForms.Read(request), context.CancellationToken))
+            await responseStream.WriteAsync(WireForms.Write(scored), context.CancellationToken);
+    }
+
+    public override async Task<Wire.ServedModel> Load(LoadRequest request, ServerCallContext context)
+    {
+        var description = await folders.LoadAsync(request.Hash, context.CancellationToken);
+        logger.LogInformation("Loaded {Model}, content {Hash}", description.Id, description.Hash);
+        return Describe(models.Offers.First(o => o.Description.Hash == description.Hash));
+    }
+
+    public override async Task<UnloadReply> Unload(UnloadRequest request, ServerCallContext context)
+    {
+        models.Check(request.Model, null);     // an unknown one is an error
+        work.Close(request.Model);
+        try
+        {
+            var left = await work.IdleAsync(request.Model, Wait(request.WaitSeconds), context.CancellationToken);
+            models.Unload(request.Model);
+            logger.LogInformation("Unloaded {Model}, {Count} requests broken off", request.Model, left);
+            return new() { BrokenOff = left };
+        }
+        finally
+        {
+            work.Open(request.Model);
+        }
+    }
+
+    public override async Task<DrainReply> Drain(DrainRequest request, ServerCallContext context)
+    {
+        work.Drain();
+        var left = await work.IdleAsync(null, Wait(request.WaitSeconds), context.CancellationToken);
+        logger.LogInformation("Drained, {Count} requests still run", left);
+        return new() { Active = left };
+    }
+
+    public override Task<StatusReply> Status(StatusRequest request, ServerCallContext context)
+    {
+        var status = new StatusReply { Draining = work.IsDraining };
+        status.Models.AddRange(models.Offers.Select(Describe));
+        return Task.FromResult(status);
+    }
+
+    private Wire.ServedModel Describe((ModelDescription Description, DecodingLimits Limits) offer) => WireForms.Write(offer.Description, offer.Limits, work.Active(offer.Description.Id));
+
+    private void RefuseOtherContent(string model, string hash)
+    {
+        if (hash.Length > 0 && models.Models.FirstOrDefault(m => m.Id == model) is { } served && served.Hash != hash)
+            throw new RpcException(new(StatusCode.FailedPrecondition, $"The model '{model}' is served here with the content {served.Hash}."));
+    }
+
+    private static TimeSpan Wait(int seconds) => seconds is >= 0 and <= LongestWait ? TimeSpan.FromSeconds(seconds)
+        : throw new GenerationException(GenerationError.InvalidOption, $"wait_seconds must be from 0 to {LongestWait}, not {seconds}.", "wait_seconds");
+}

@@ -1,0 +1,109 @@
+using Chat.Api.Operations;
+using Chat.Domain.Generation;
+using Chat.Models.Checkpoints;
+using Chat.Models.Engine;
+using Chat.Models.Kernels;
+using Chat.Models.Libtorch;
+using TorchSharp;
+
+namespace Chat.Api.Hosts;
+
+/// <summary>Configuration section <c>Models</c>.</summary>
+public sealed record ModelsOptions
+{
+    /// <summary>Holds model folders, or is one; by default the shipped ones beside the program.</summary>
+    public string Folder { get; init; } = Path.Combine(AppContext.BaseDirectory, "Shipped");
+
+    /// <summary>Id of the model that answers when nobody names one; by default the largest that has no teacher.</summary>
+    public string? Default { get; init; }
+
+    /// <summary><c>cpu</c>, <c>cuda</c>, <c>cuda:1</c> ….</summary>
+    public string Device { get; init; } = Cpu;
+
+    /// <summary>Who computes; by default the kernels on a CPU, libtorch elsewhere.</summary>
+    public ModelRunner? Runner { get; init; }
+
+    /// <summary>How the kernels keep matrices: int8 by default, which costs a hundredth of a percent of perplexity and doubles the speed (BENCHMARKS.md).</summary>
+    public WeightFormat Weights { get; init; } = WeightFormat.Int8;
+
+    /// <summary>Threads of the kernels, shared by all models; by default as many as there are processors.</summary>
+    public int? Threads { get; init; }
+
+    /// <summary>The type libtorch computes in.</summary>
+    public torch.ScalarType Type { get; init; } = torch.ScalarType.Float32;
+
+    /// <summary>Hypotheses alive at once, requests that may wait, and tokens of prompts read in one step; for each model.</summary>
+    public int Rows { get; init; } = 32;
+    public int QueueLimit { get; init; } = 1024;
+    public int PrefillTokens { get; init; } = 256;
+
+    /// <summary>Memory of the kernels for keys and values, for each model: enough for one reply is taken at least, and no more than all rows can use.</summary>
+    public long CacheBytes { get; init; } = ServedModel.DefaultCacheBytes;
+
+    internal const string Cpu = "cpu";
+}
+
+/// <summary>What computes a model in this process.</summary>
+public enum ModelRunner
+{
+    /// <summary>Our own code for CPUs; nothing else is loaded.</summary>
+    Kernels,
+
+    /// <summary>libtorch, on any device it has.</summary>
+    Torch,
+}
+
+/// <summary>From model folders to models that this process can run, as section <c>Models</c> says.</summary>
+internal sealed class ModelServing
+{
+    /// <exception cref="InvalidOperationException">Options that cannot hold here.</exception>
+    public ModelServing(ModelsOptions options)
+    {
+        foreach (var (name, value) in new[] { ("Rows", options.Rows), ("QueueLimit", options.QueueLimit), ("PrefillTokens", options.PrefillTokens), ("Threads", options.Threads ?? 1) })
+            SettingsCheck.Require(value >= 1, "Models:" + name, value, "at least 1");
+        var onCpu = options.Device == ModelsOptions.Cpu;
+        Serve = (options.Runner ?? (onCpu ? ModelRunner.Kernels : ModelRunner.Torch)) switch
+        {
+            ModelRunner.Torch => OnTorch(options),
+            _ when onCpu => OnKernels(options),
+            _ => throw new InvalidOperationException($"Models:Runner 'kernels' computes on the CPU only, and Models:Device is '{options.Device}'. Runners: kernels, torch."),
+        };
+    }
+
+    public Func<ModelFolder, ServedModel> Serve { get; }
+
+    /// <summary>The model folders in a folder, itself among them, by name.</summary>
+    /// <exception cref="InvalidOperationException">There is no such folder.</exception>
+    public static string[] Folders(string root) => Directory.Exists(root)
+        ? [.. Directory.GetDirectories(root).Append(root).Where(f => File.Exists(Path.Combine(f, ModelFolder.ConfigFileName))).Order(StringComparer.Ordinal)]
+        : throw new InvalidOperationException($"Models:Folder '{root}' is not a folder.");
+
+    /// <summary>The default model first: the one that is named, else the largest that has no teacher.</summary>
+    public static IOrderedEnumerable<T> InOrder<T>(IEnumerable<T> models, Func<T, ModelDescription> description, string? named) => models
+        .OrderBy(m => description(m).Id != named).ThenBy(m => description(m).Teacher is not null).ThenByDescending(m => description(m).Parameters).ThenBy(m => description(m).Id, StringComparer.Ordinal);
+
+    private static Func<ModelFolder, ServedModel> OnKernels(ModelsOptions options)
+    {
+        var team = options.Threads is { } threads ? new Team(threads) : Team.Shared;        // lives as long as the process
+        return folder => ServedModel.OnKernels(folder, options.Weights, team, options.CacheBytes);
+    }
+
+    // Apart from the rest, because naming a device loads libtorch.
+    private static Func<ModelFolder, ServedModel> OnTorch(ModelsOptions options)
+    {
+        LibtorchLoader.Require();
+        var device = DeviceOf(options.Device);
+        return folder => ServedModel.OnTorch(folder, device, options.Type);
+    }
+
+    private static torch.Device DeviceOf(string name)
+    {
+        try
+        {
+            var device = torch.device(name);
+            if (device.type == DeviceType.CPU || torch.cuda.is_available()) return device;
+        }
+        catch (Exception e) when (e is ArgumentException or FormatException or InvalidOperationException) { }
+        throw new InvalidOperationException($"Models:Device '{name}' is not to be had here: cpu, or cuda, cuda:1 … where a CUDA libtorch (CHAT_LIBTORCH) finds such a GPU.");
+    }
+}

@@ -1,0 +1,193 @@
+using Chat.Api.Hosts.Wire;
+using Chat.Domain.Generation;
+using Chat.Models.Decoding;
+using Grpc.Core;
+using Grpc.Net.Client;
+using Polly;
+using Polly.CircuitBreaker;
+using Polly.Timeout;
+
+namespace Chat.Api.Hosts;
+
+/// <summary>A model that a host offers.</summary>
+internal sealed record HostOffer(ModelDescription Description, DecodingLimits Limits);
+
+/// <summary>A host did not begin, or did not end, what it was asked for; another one may.</summary>
+internal sealed class HostFailedException(RemoteHost host, GenerationException reason) : Exception(reason.Message, reason)
+{
+    public RemoteHost Host { get; } = host;
+    public GenerationException Reason { get; } = reason;
+}
+
+/// <summary>
+/// One model host as a gateway sees it: what it said of itself last, the requests that this gateway has there, and a circuit breaker. Thread-safe.
+/// </summary>
+internal sealed class RemoteHost : IDisposable
+{
+    private static readonly TimeSpan PollLimit = TimeSpan.FromSeconds(2), ConnectLimit = TimeSpan.FromSeconds(2);
+
+    // A machine that is cut off answers no ping; a process that dies closes its connection.
+    private static readonly TimeSpan PingDelay = TimeSpan.FromSeconds(5), PingLimit = TimeSpan.FromSeconds(5);
+
+    private readonly HostsOptions options;
+    private readonly TimeProvider time;
+    private readonly ILogger logger;
+    private readonly GrpcChannel channel;
+    private readonly ModelHost.ModelHostClient client;
+    private readonly Metadata headers = [];
+    private readonly ResiliencePipeline beginning;
+    private volatile View view = new(false, false, [], 0);
+    private int own;
+
+    /// <param name="Others">Requests that other gateways had there when it was asked.</param>
+    private sealed record View(bool IsUp, bool IsDraining, IReadOnlyList<HostOffer> Offers, int Others);
+
+    public RemoteHost(Uri address, HostsOptions options, TimeProvider time, ILogger logger)
+    {
+        (this.options, this.time, this.logger, Name) = (options, time, logger, address.Authority);
+        channel = GrpcChannel.ForAddress(address, new()
+        {
+            MaxReceiveMessageSize = WireForms.LargestMessage,
+            MaxSendMessageSize = WireForms.LargestMessage,
+            DisposeHttpClient = true,
+            HttpHandler = new SocketsHttpHandler
+            {
+                ConnectTimeout = ConnectLimit,
+                EnableMultipleHttp2Connections = true,
+                KeepAlivePingDelay = PingDelay,
+                KeepAlivePingTimeout = PingLimit,
+            },
+        });
+        client = new(channel);
+        if (options.Key is { } key) headers.Add("authorization", $"Bearer {key}");
+        beginning = new ResiliencePipelineBuilder { TimeProvider = time }
+            .AddCircuitBreaker(new CircuitBreakerStrategyOptions
+            {
+                // Busy, or wrong, is not broken.
+                ShouldHandle = new PredicateBuilder().Handle<TimeoutRejectedException>().Handle<GenerationException>(e => e.Error == GenerationError.Unavailable),
+                FailureRatio = 0.5,
+                MinimumThroughput = 3,
+                SamplingDuration = TimeSpan.FromSeconds(10),
+                BreakDuration = TimeSpan.FromSeconds(5),
+            })
+            .AddTimeout(TimeSpan.FromSeconds(options.FirstTokenSeconds))
+            .Build();
+    }
+
+    public string Name { get; }
+
+    public bool IsUp => view.IsUp;
+
+    public bool IsDraining => view.IsDraining;
+
+    /// <summary>What it offers, or offered when it last answered.</summary>
+    public IReadOnlyList<HostOffer> Offers => view.Offers;
+
+    /// <summary>Requests that it is at, as far as is known here.</summary>
+    public int Active => view.Others + Volatile.Read(ref own);
+
+    /// <summary>Asks the host for its status; one that does not answer is down.</summary>
+    public async Task PollAsync(CancellationToken cancellation)
+    {
+        var before = Volatile.Read(ref own);
+        try
+        {
+            var status = await client.StatusAsync(new(), headers, (time.GetUtcNow() + PollLimit).UtcDateTime, cancellation);
+            if (!view.IsUp) logger.LogInformation("Model host {Host} answers; it serves {Models}", Name, string.Join(", ", status.Models.Select(m => m.Id)));
+            view = new(true, status.Draining, [.. status.Models.Select(WireForms.Read).Select(m => new HostOffer(m.Description, m.Limits))], Math.Max(0, status.Models.Sum(m => m.Active) - before));
+        }
+        catch (Exception e) when (e is RpcException or GenerationException && !cancellation.IsCancellationRequested)
+        {
+            var reason = e is RpcException rpc ? $"{rpc.StatusCode}: {rpc.Status.Detail}" : e.Message;
+            if (view.IsUp) logger.LogWarning("Model host {Host} does not answer: {Reason}", Name, reason);
+            else logger.LogDebug("Model host {Host} does not answer: {Reason}", Name, reason);
+            view = view with { IsUp = false, Others = 0 };
+        }
+    }
+
+    /// <summary>Begins a reply; returns when its first chunk is there.</summary>
+    /// <param name="until">The call's deadline.</param>
+    /// <exception cref="HostFailedException">Another host may do better.</exception>
+    /// <exception cref="GenerationException">The request is wrong.</exception>
+    public async Task<RemoteReply> BeginAsync(GenerationRequest request, string modelHash, DateTimeOffset until, CancellationToken cancellation)
+    {
+        try
+        {
+            return await beginning.ExecuteAsync(async limit =>
+            {
+                var reply = new RemoteReply(this, client.Generate(WireForms.Write(request, modelHash), headers, until.UtcDateTime, cancellation));
+                try
+                {
+                    await reply.ReadFirstAsync(limit, cancellation);
+                    return reply;
+                }
+                catch
+                {
+                    reply.Dispose();
+                    throw;
+                }
+            }, cancellation);
+        }
+        catch (TimeoutRejectedException e)
+        {
+            throw new HostFailedException(this, new(GenerationError.Unavailable, $"The model host {Name} gave no first token within {options.FirstTokenSeconds} s.", inner: e));
+        }
+        catch (BrokenCircuitException e)
+        {
+            throw new HostFailedException(this, new(GenerationError.Unavailable, $"The model host {Name} failed a moment ago.", inner: e));
+        }
+        catch (GenerationException e) when (e.Error is GenerationError.Unavailable or GenerationError.Busy)
+        {
+            throw new HostFailedException(this, e);
+        }
+    }
+
+    public void Dispose() => channel.Dispose();
+
+    /// <summary>A reply that a host writes. Disposing of it before its end cancels it there.</summary>
+    internal sealed class RemoteReply : IDisposable
+    {
+        private readonly RemoteHost host;
+        private readonly AsyncServerStreamingCall<GenerateChunk> call;
+
+        public RemoteReply(RemoteHost host, AsyncServerStreamingCall<GenerateChunk> call)
+        {
+            (this.host, this.call) = (host, call);
+            Interlocked.Increment(ref host.own);
+        }
+
+        public RemoteHost Host => host;
+
+        public GenerationChunk Current { get; private set; } = new("", []);
+
+        internal Task ReadFirstAsync(CancellationToken limit, CancellationToken cancellation) => ReadAsync(limit, cancellation);
+
+        /// <exception cref="HostFailedException">The host is gone, or broke off.</exception>
+        public async Task ReadNextAsync(CancellationToken cancellation)
+        {
+            try { await ReadAsync(cancellation, cancellation); }
+            catch (GenerationException e) when (e.Error == GenerationError.Unavailable) { throw new HostFailedException(host, e); }
+        }
+
+        private async Task ReadAsync(CancellationToken limit, CancellationToken cancellation)
+        {
+            try
+            {
+                if (!await call.ResponseStream.MoveNext(limit)) throw new GenerationException(GenerationError.Unavailable, $"The model host {host.Name} broke off without an end.");
+                Current = WireForms.Read(call.ResponseStream.Current);
+            }
+            catch (RpcException e)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                limit.ThrowIfCancellationRequested();     // the pipeline makes a timeout of it
+                throw WireForms.Read(e, host.Name);
+            }
+        }
+
+        public void Dispose()
+        {
+            call.Dispose();
+            Interlocked.Decrement(ref host.own);
+        }
+    }
+}
