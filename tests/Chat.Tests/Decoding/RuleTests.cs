@@ -28,7 +28,7 @@ public sealed class RuleTests
     public void A_line_of_verse_is_answered_by_one_as_long_or_by_prose()
     {
         var rule = new EqualLinesRule();
-        Gen.Select(Gen.OneOfConst(5, 7), Gen.Int[3, 7].Array[7], Gen.Int[0, 1_000_000]).Sample((length, line, seed) =>
+        Gen.Select(Gen.OneOf(Gen.Const(5), Gen.Const(7)), Gen.Int[3, 7].Array[7], Gen.Int[0, 1_000_000]).Sample((length, line, seed) =>
         {
             int[] dialogue = [3, 1, .. line[..length], 1, 2];
             var row = rule.Start(new() { EqualLines = true }, Verse, dialogue);

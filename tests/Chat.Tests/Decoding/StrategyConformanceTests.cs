@@ -125,10 +125,11 @@ public sealed class StrategyConformanceTests
         var options = new DecodingOptions
         {
             RepetitionPenalty = 1.3, NoRepeatNgram = 1, MinTokens = 100, FrequencyPenalty = 1, PresencePenalty = 1, Antonyms = true,
-            LogitBias = new Dictionary<int, double> { [13] = -100, [4] = 3 }, BadWords = ["你", "好吗", "a"],
+            LogitBias = new Dictionary<int, double> { [13] = -100, [4] = 3 }, BadWords = ["你", "好吗", "a"], EqualLines = true,
         };
         var tokens = EvaGoldenTests.Tokens;
-        int[] dialogue = [.. Enumerable.Range(0, 64).Reverse()], reply = [31, 50, 14, 15];     // every entry seen: n = 1 bans them all
+        // Every entry seen: n = 1 bans them all. The last utterance is a line of five characters.
+        int[] dialogue = [.. Enumerable.Range(0, 64).Reverse(), tokens.Separator, 13, 14, 15, 13, 14], reply = [31, 50, 14, 15];
         var row = new float[64];
         foreach (ref var z in row.AsSpan()) z = 1;
         var again = row.ToArray();
