@@ -4,6 +4,7 @@ using Chat.Api.Hosts;
 using Chat.Api.Identity;
 using Chat.Api.OpenAi;
 using Chat.Api.Operations;
+using Chat.Api.Registry;
 using Chat.Api.Store;
 
 try
@@ -38,6 +39,7 @@ static WebApplication Gateway(WebApplicationBuilder builder)
     builder.AddSafety();
     builder.AddChatModels();
     builder.AddStore();
+    builder.AddRegistry();
     builder.AddConversations();
     builder.AddOpenAi();
     builder.AddMetrics();
@@ -58,6 +60,7 @@ static WebApplication Gateway(WebApplicationBuilder builder)
     app.MapConversations();
     app.MapPlugins();
     app.MapModels();
+    app.MapModelFiles();
     app.MapOpenAi();
     app.MapHealth();
     app.MapOpenApiDocument();

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Chat.Api.Registry;
 using Chat.Api.Store;
 using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
@@ -16,7 +17,7 @@ internal sealed record ReplyWish(Func<Transcript, ReplyDecision> Decide, FactKin
 /// <summary>Begins replies: the part of a message's way that Send, Edit and Regenerate share.</summary>
 internal sealed class ReplyStarter(
     OwnConversations conversations, ConversationStore store, ReplyLog log, RunningReplies replies, ReplyReader reader,
-    IChatModels models, Bots bots, SafetyPolicy safety, ReplySettings settings, TimeProvider time, ILogger<ReplyWriter> logger)
+    IChatModels models, ModelRegistry registry, Bots bots, SafetyPolicy safety, ReplySettings settings, TimeProvider time, ILogger<ReplyWriter> logger)
 {
     /// <summary>
     /// Stores message and reply and starts the writing, or finds the reply that an equal request made; either way gives its events from the first on.
@@ -26,7 +27,7 @@ internal sealed class ReplyStarter(
     {
         replies.RefuseWhenShuttingDown();
         var bot = bots.GetOrPlain(conversation.Bot);
-        var (model, decoding) = Check(conversation, bot, options);
+        var (model, decoding) = await CheckAsync(conversation, bot, options);
 
         for (var attempt = 1; ; attempt++)
         {
@@ -45,7 +46,7 @@ internal sealed class ReplyStarter(
 
     /// <summary>Model and options as they will be used, every one spelled out.</summary>
     /// <exception cref="ChatException"><c>invalid</c>, with the known choices.</exception>
-    public (ModelDescription Model, JsonObject Decoding) Check(Conversation? conversation, Bot bot, ReplyOptions? options)
+    public async Task<(ModelDescription Model, JsonObject Decoding)> CheckAsync(Conversation? conversation, Bot bot, ReplyOptions? options)
     {
         options?.RefuseWhatIsNotServed();
         if (conversation is not null && options?.Bot is { } other && other != conversation.Bot)
@@ -53,7 +54,7 @@ internal sealed class ReplyStarter(
         var chosen = (options ?? new()).Over(conversation?.Options).Over(bot.Options);
         try
         {
-            var id = chosen.Model ?? (models.Models is [var first, ..] ? first.Id : null) ?? throw new ChatException(ChatError.Busy, "No model is served yet. Try again in 5 seconds.") { RetryAfter = TimeSpan.FromSeconds(5) };
+            var id = chosen.Model is { } named ? await registry.ResolveAsync(named) : models.Models is [var first, ..] ? first.Id : throw new ChatException(ChatError.Busy, "No model is served yet. Try again in 5 seconds.") { RetryAfter = TimeSpan.FromSeconds(5) };
             var decoding = models.Check(id, chosen.Decoding);
             // Between the two looks a host may have taken its model away.
             return (models.Models.FirstOrDefault(m => m.Id == id) ?? throw new GenerationException(GenerationError.Unavailable, $"The model '{id}' is being unloaded."), decoding);

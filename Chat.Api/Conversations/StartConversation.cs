@@ -12,7 +12,7 @@ internal sealed class StartConversationHandler(ConversationStore store, ReplySta
     {
         var bot = bots.Get(start.Options?.Bot);
         // Bad options are refused now rather than with the first message.
-        if (start.Options is not null) replies.Check(conversation: null, bot, start.Options);
+        if (start.Options is not null) await replies.CheckAsync(conversation: null, bot, start.Options);
 
         var now = time.GetUtcNow();
         var conversation = new Conversation

@@ -10,6 +10,7 @@ internal static class ChatModelsSetup
     public static void AddChatModels(this WebApplicationBuilder builder)
     {
         var options = HostsOptions.Read(builder.Configuration);
+        builder.Services.AddSingleton(options);
         if (options.Addresses.Length == 0)
         {
             builder.AddInProcessModels();
@@ -17,8 +18,9 @@ internal static class ChatModelsSetup
         }
         var services = builder.Services;
         services.AddSingleton(provider => new DecodingCatalog(provider.GetRequiredService<PluginCatalog>()));
+        services.AddSingleton(builder.Configuration.GetSection("Models").Get<ModelsOptions>() ?? new());
         services.AddSingleton(provider => new RemoteChatModels(
-            options, builder.Configuration.GetSection("Models").Get<ModelsOptions>() ?? new(), provider.GetRequiredService<DecodingCatalog>(), DecodingDefaults.Read(builder.Configuration),
+            options, provider.GetRequiredService<ModelsOptions>(), provider.GetRequiredService<DecodingCatalog>(), DecodingDefaults.Read(builder.Configuration),
             provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILogger<RemoteChatModels>>()));
         services.AddSingleton<IChatModels>(provider => provider.GetRequiredService<RemoteChatModels>());
         services.AddHostedService(provider => provider.GetRequiredService<RemoteChatModels>());

@@ -12,6 +12,9 @@ internal sealed record HostsOptions
     /// <summary>Shared by all gateways and hosts of an installation.</summary>
     public string? Key { get; init; }
 
+    /// <summary>Certificates instead of, or beside, the key.</summary>
+    public HostTls Tls { get; init; } = new();
+
     /// <summary>Where a model host takes gRPC calls (HTTP/2). Health and metrics stand at ASPNETCORE_URLS, as HTTP/1.1.</summary>
     public string Listen { get; init; } = "http://localhost:5090";
 
@@ -37,6 +40,7 @@ internal sealed record HostsOptions
             if (!Uri.TryCreate(address, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https") || uri.PathAndQuery != "/")
                 throw new InvalidOperationException($"{Section}: '{address}' is no address of a model host; it takes the form http://localhost:5090.");
         if (options.Key is { Length: < ShortestKey }) throw new InvalidOperationException($"{Section}:Key must have at least {ShortestKey} characters.");
+        options.Tls.Check();
         return options;
     }
 }

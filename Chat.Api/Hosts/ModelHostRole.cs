@@ -1,6 +1,7 @@
 using System.Net;
 using Chat.Api.Identity;
 using Chat.Api.Operations;
+using Chat.Api.Registry;
 using Chat.Domain.Generation;
 using Grpc.Core;
 using Grpc.Core.Interceptors;
@@ -36,19 +37,25 @@ internal static class ModelHostRole
         app.UseAuthorization();
         app.MapGrpcService<ModelHostService>().RequireAuthorization();
         app.MapGrpcHealthChecksService();
+        app.MapModelFiles();
         app.MapHealth();
         return app;
     }
 
     private static void AddModelHost(this WebApplicationBuilder builder)
     {
+        builder.AddKeysInDataFolder();
         var hosts = HostsOptions.Read(builder.Configuration);
         HostKey.Require(hosts, builder.Environment);
+        if (hosts.Tls.IsOn && !hosts.Listen.StartsWith("https:", StringComparison.Ordinal)) throw new InvalidOperationException($"Hosts:Tls is set, so Hosts:Listen must be https://…, not '{hosts.Listen}'.");
         var services = builder.Services;
         services.AddSingleton(hosts);
         services.AddSingleton(TimeProvider.System);
         services.AddSingleton<HostWork>();
+        services.AddSingleton<ModelShelf>();
+        services.AddSingleton<ModelPull>();
         services.AddSingleton<HostFolders>();
+        services.AddHostedService<LoadAtStart>();
         services.AddAuthentication(HostKey.Scheme).AddScheme<AuthenticationSchemeOptions, HostKey>(HostKey.Scheme, null);
         services.AddAuthorization();
         services.AddGrpc(grpc =>
@@ -67,12 +74,12 @@ internal static class ModelHostRole
         {
             kestrel.Limits.MaxRequestBodySize = WireForms.LargestMessage + 1024;     // a message has a head of its own
             kestrel.Limits.Http2.MaxStreamsPerConnection = StreamsPerConnection;
-            foreach (var url in http.Split(';', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)) Listen(kestrel, url, HttpProtocols.Http1);
-            Listen(kestrel, hosts.Listen, HttpProtocols.Http2);
+            foreach (var url in http.Split(';', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)) Listen(kestrel, url, HttpProtocols.Http1, new());
+            Listen(kestrel, hosts.Listen, HttpProtocols.Http2, hosts.Tls);
         });
     }
 
-    private static void Listen(KestrelServerOptions kestrel, string url, HttpProtocols protocols)
+    private static void Listen(KestrelServerOptions kestrel, string url, HttpProtocols protocols, HostTls tls)
     {
         if (!Uri.TryCreate(url.Replace("://*", "://[::]", StringComparison.Ordinal).Replace("://+", "://[::]", StringComparison.Ordinal), UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https"))
             throw new InvalidOperationException($"'{url}' is no address to listen on; it takes the form http://localhost:5090.");
@@ -83,8 +90,19 @@ internal static class ModelHostRole
         void Configure(ListenOptions listen)
         {
             listen.Protocols = protocols;
-            if (uri.Scheme == "https") listen.UseHttps();     // Kestrel:Certificates:Default
+            if (uri.Scheme == "https" && tls.IsOn) tls.Listen(listen);
+            else if (uri.Scheme == "https") listen.UseHttps();     // Kestrel:Certificates:Default
         }
+    }
+
+    private sealed class LoadAtStart(HostFolders folders, ModelsOptions models) : IHostedService
+    {
+        public async Task StartAsync(CancellationToken cancellationToken)
+        {
+            foreach (var hash in models.Load) await folders.LoadAsync(hash, cancellationToken);
+        }
+
+        public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
     }
 
     private sealed class NotDraining(HostWork work) : IHealthCheck

@@ -1,5 +1,6 @@
 using Chat.Api.Hosts.Wire;
 using Chat.Domain.Generation;
+using Chat.Models.Checkpoints;
 using Chat.Models.Decoding;
 using Chat.Models.Engine;
 using Grpc.Core;
@@ -30,9 +31,14 @@ internal sealed class ModelHostService(InProcessChatModels models, HostWork work
 
     public override async Task<Wire.ServedModel> Load(LoadRequest request, ServerCallContext context)
     {
-        var description = await folders.LoadAsync(request.Hash, context.CancellationToken);
-        logger.LogInformation("Loaded {Model}, content {Hash}", description.Id, description.Hash);
-        return Describe(models.Offers.First(o => o.Description.Hash == description.Hash));
+        try
+        {
+            var description = await folders.LoadAsync(request.Hash, context.CancellationToken);
+            logger.LogInformation("Loaded {Model}, content {Hash}", description.Id, description.Hash);
+            return Describe(models.Offers.First(o => o.Description.Hash == description.Hash));
+        }
+        catch (CheckpointException e) { throw new RpcException(new(StatusCode.DataLoss, e.Message)); }
+        catch (ArgumentException e) { throw new RpcException(new(StatusCode.FailedPrecondition, e.Message)); }
     }
 
     public override async Task<UnloadReply> Unload(UnloadRequest request, ServerCallContext context)

@@ -17,6 +17,12 @@ public sealed record ModelsOptions
     /// <summary>Id of the model that answers when nobody names one; by default the largest that has no teacher.</summary>
     public string? Default { get; init; }
 
+    /// <summary>HTTP addresses of gateways and model hosts from which a host pulls folders that it has not.</summary>
+    public string[] Sources { get; init; } = [];
+
+    /// <summary>Content hashes that a model host loads when it starts, beside the folders of <see cref="Folder"/>.</summary>
+    public string[] Load { get; init; } = [];
+
     /// <summary><c>cpu</c>, <c>cuda</c>, <c>cuda:1</c> ….</summary>
     public string Device { get; init; } = Cpu;
 
@@ -72,10 +78,10 @@ internal sealed class ModelServing
 
     public Func<ModelFolder, ServedModel> Serve { get; }
 
-    /// <summary>The model folders in a folder, itself among them, by name.</summary>
+    /// <summary>The model folders in a folder, itself among them, by name; hidden ones (what is being pulled) are none.</summary>
     /// <exception cref="InvalidOperationException">There is no such folder.</exception>
     public static string[] Folders(string root) => Directory.Exists(root)
-        ? [.. Directory.GetDirectories(root).Append(root).Where(f => File.Exists(Path.Combine(f, ModelFolder.ConfigFileName))).Order(StringComparer.Ordinal)]
+        ? [.. Directory.GetDirectories(root).Where(f => !Path.GetFileName(f).StartsWith('.')).Append(root).Where(f => File.Exists(Path.Combine(f, ModelFolder.ConfigFileName))).Order(StringComparer.Ordinal)]
         : throw new InvalidOperationException($"Models:Folder '{root}' is not a folder.");
 
     /// <summary>The default model first: the one that is named, else the largest that has no teacher.</summary>

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
+using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
 using Chat.Models.Decoding;
 using Polly;
@@ -52,6 +53,29 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
 
     /// <summary>Whether a host that answers serves the model.</summary>
     public bool Answers(string model) => Find(model) is var offer && hosts.Any(h => Serves(h, offer));
+
+    /// <param name="host">A host's <see cref="RemoteHost.Name"/>.</param>
+    /// <exception cref="ChatException">No such host, or what it said against it.</exception>
+    public async Task<ModelDescription> LoadAsync(string host, string hash, CancellationToken cancellation)
+    {
+        var loaded = await Named(host).LoadAsync(hash, cancellation);
+        await PollAsync(cancellation);
+        return loaded;
+    }
+
+    /// <inheritdoc cref="LoadAsync"/>
+    public async Task UnloadAsync(string host, string model, int waitSeconds, CancellationToken cancellation)
+    {
+        await Named(host).UnloadAsync(model, waitSeconds, cancellation);
+        await PollAsync(cancellation);
+    }
+
+    /// <inheritdoc cref="LoadAsync"/>
+    public async Task DrainAsync(string host, int waitSeconds, CancellationToken cancellation)
+    {
+        await Named(host).DrainAsync(waitSeconds, cancellation);
+        await PollAsync(cancellation);
+    }
 
     public JsonObject Check(string model, JsonObject? decoding)
     {
@@ -170,6 +194,9 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
     }
 
     private bool IsPure(GenerationRequest request) => catalog.Strategies[(string)request.Decoding!["strategy"]!].IsPure;
+
+    private RemoteHost Named(string name) => hosts.FirstOrDefault(h => h.Name == name)
+        ?? throw new ChatException(ChatError.NotFound, $"No such model host. Known: {string.Join(", ", hosts.Select(h => h.Name))}.");
 
     // The host would have counted it, were it there.
     private static GenerationException GiveUp(string sentence, HostFailedException? last)

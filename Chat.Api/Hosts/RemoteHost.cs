@@ -1,4 +1,5 @@
 using Chat.Api.Hosts.Wire;
+using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
 using Chat.Models.Decoding;
 using Grpc.Core;
@@ -24,7 +25,7 @@ internal sealed class HostFailedException(RemoteHost host, GenerationException r
 /// </summary>
 internal sealed class RemoteHost : IDisposable
 {
-    private static readonly TimeSpan PollLimit = TimeSpan.FromSeconds(2), ConnectLimit = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan PollLimit = TimeSpan.FromSeconds(5), ConnectLimit = TimeSpan.FromSeconds(2);
 
     // A machine that is cut off answers no ping; a process that dies closes its connection.
     private static readonly TimeSpan PingDelay = TimeSpan.FromSeconds(5), PingLimit = TimeSpan.FromSeconds(5);
@@ -45,18 +46,20 @@ internal sealed class RemoteHost : IDisposable
     public RemoteHost(Uri address, HostsOptions options, TimeProvider time, ILogger logger)
     {
         (this.options, this.time, this.logger, Name) = (options, time, logger, address.Authority);
+        var handler = new SocketsHttpHandler
+        {
+            ConnectTimeout = ConnectLimit,
+            EnableMultipleHttp2Connections = true,
+            KeepAlivePingDelay = PingDelay,
+            KeepAlivePingTimeout = PingLimit,
+        };
+        if (options.Tls.IsOn) handler.SslOptions = options.Tls.Client();
         channel = GrpcChannel.ForAddress(address, new()
         {
             MaxReceiveMessageSize = WireForms.LargestMessage,
             MaxSendMessageSize = WireForms.LargestMessage,
             DisposeHttpClient = true,
-            HttpHandler = new SocketsHttpHandler
-            {
-                ConnectTimeout = ConnectLimit,
-                EnableMultipleHttp2Connections = true,
-                KeepAlivePingDelay = PingDelay,
-                KeepAlivePingTimeout = PingLimit,
-            },
+            HttpHandler = handler,
         });
         client = new(channel);
         if (options.Key is { } key) headers.Add("authorization", $"Bearer {key}");
@@ -142,7 +145,38 @@ internal sealed class RemoteHost : IDisposable
         }
     }
 
+    /// <exception cref="ChatException">What the host said against it.</exception>
+    public async Task<ModelDescription> LoadAsync(string hash, CancellationToken cancellation) =>
+        WireForms.Read(await AskAsync(client.LoadAsync(new() { Hash = hash }, headers, cancellationToken: cancellation))).Description;
+
+    /// <inheritdoc cref="LoadAsync"/>
+    public Task UnloadAsync(string model, int waitSeconds, CancellationToken cancellation) =>
+        AskAsync(client.UnloadAsync(new() { Model = model, WaitSeconds = waitSeconds }, headers, cancellationToken: cancellation));
+
+    /// <inheritdoc cref="LoadAsync"/>
+    public Task DrainAsync(int waitSeconds, CancellationToken cancellation) =>
+        AskAsync(client.DrainAsync(new() { WaitSeconds = waitSeconds }, headers, cancellationToken: cancellation));
+
     public void Dispose() => channel.Dispose();
+
+    private async Task<T> AskAsync<T>(AsyncUnaryCall<T> call)
+    {
+        try
+        {
+            using (call) return await call;
+        }
+        catch (RpcException e)
+        {
+            throw e.StatusCode switch
+            {
+                StatusCode.NotFound => new ChatException(ChatError.NotFound, e.Status.Detail, e),
+                StatusCode.InvalidArgument => new ChatException(ChatError.Invalid, e.Status.Detail, e),
+                StatusCode.FailedPrecondition => new ChatException(ChatError.Conflict, e.Status.Detail, e),
+                StatusCode.DataLoss => new ChatException(ChatError.Invalid, e.Status.Detail, e),
+                _ => new ChatException(ChatError.Busy, $"The model host {Name} failed: {e.StatusCode}.", e),
+            };
+        }
+    }
 
     /// <summary>A reply that a host writes. Disposing of it before its end cancels it there.</summary>
     internal sealed class RemoteReply : IDisposable

@@ -33,6 +33,8 @@ internal static class WireForms
             Decoding = request.Decoding?.ToJsonString() ?? "",
             Index = request.Index,
             CancelMeansAbort = request.CancelMeansAbort,
+            Tenant = request.Tenant,
+            Priority = request.Priority,
         };
         if (request.TopLogprobs is { } top) written.TopLogprobs = top;
         written.Emitted.AddRange(request.Emitted);
@@ -60,6 +62,8 @@ internal static class WireForms
         Index = request.Index,
         TopLogprobs = request.HasTopLogprobs ? request.TopLogprobs : null,
         CancelMeansAbort = request.CancelMeansAbort,
+        Tenant = request.Tenant,
+        Priority = request.Priority,
     };
 
     public static GenerateChunk Write(GenerationChunk chunk)

@@ -2,6 +2,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Chat.Api.Identity;
+using Chat.Api.Registry;
 using Chat.Domain.Generation;
 using Chat.Domain.Safety;
 using Chat.Safety;
@@ -12,7 +13,7 @@ namespace Chat.Api.OpenAi;
 /// POST /v1/chat/completions, top to bottom: read, check, judge the input, generate, answer. Stores nothing; a caller who goes away
 /// cancels its choices within one decode step. A refused input or output is an answer with finish_reason content_filter, not an error.
 /// </summary>
-internal sealed class ChatCompletions(IChatModels models, SafetyPolicy safety, TimeProvider time, OpenAiOptions options, ILogger<ChatCompletions> logger)
+internal sealed class ChatCompletions(IChatModels models, ModelRegistry registry, SafetyPolicy safety, TimeProvider time, OpenAiOptions options, ILogger<ChatCompletions> logger)
 {
     private const string RefusedInput = "This message cannot be answered here.";
 
@@ -23,7 +24,8 @@ internal sealed class ChatCompletions(IChatModels models, SafetyPolicy safety, T
         var request = CompletionRequest.Read(body.RootElement);
         try
         {
-            var model = models.Models.FirstOrDefault(m => m.Id == request.Model) ?? throw OpenAiException.UnknownModel(request.Model, models.Models.Select(m => m.Id));
+            var id = await registry.ResolveAsync(request.Model);
+            var model = models.Models.FirstOrDefault(m => m.Id == id) ?? throw OpenAiException.UnknownModel(request.Model, models.Models.Select(m => m.Id));
             var generation = Prepare(request, model, context.User.Caller().Tenant);
             var head = new Head($"chatcmpl-{generation.RequestId}", time.GetUtcNow().ToUnixTimeSeconds(), model.Id, $"fp_{model.Hash[..Math.Min(12, model.Hash.Length)]}");
 

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Chat.Api.Conversations;
 using Chat.Api.Identity;
+using Chat.Api.Registry;
 using Chat.Api.Store;
 using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
@@ -32,20 +33,23 @@ internal static class SettingsCheck
         if (!holds) throw new InvalidOperationException(string.Create(CultureInfo.InvariantCulture, $"{name} is {value} ({range})."));
     }
 
-    private sealed class Check(IServiceProvider services, IConfiguration configuration, LimitSettings limits, ReplySettings replies, Retention retention, Bots bots) : IHostedService
+    private sealed class Check(IServiceProvider services, IConfiguration configuration, LimitSettings limits, ReplySettings replies, Retention retention, Bots bots, ModelRegistry registry) : IHostedService
     {
         /// <exception cref="InvalidOperationException">A setting that cannot hold, by its name.</exception>
-        public Task StartAsync(CancellationToken cancellationToken)
+        public async Task StartAsync(CancellationToken cancellationToken)
         {
             CheckAddresses();
             CheckRanges();
             Naming("Safety", () => _ = services.GetRequiredService<SafetyPolicy>());
             Naming(Bearer, CheckTokens);
-            // Models on other machines are not known yet, and may come later.
             var models = services.GetRequiredService<IChatModels>();
+            if (models.Models.Count == 0) return;     // those of other machines are not known yet, and may come later
             foreach (var bot in bots.All)
-                if (models.Models.Count > 0 && (bot.Model is not null || bot.Decoding is not null)) Naming($"Bot '{bot.Name}'", () => _ = models.Check(bot.Model ?? models.Models[0].Id, bot.Decoding));
-            return Task.CompletedTask;
+            {
+                if (bot.Model is null && bot.Decoding is null) continue;
+                var model = bot.Model is { } named ? await registry.ResolveAsync(named) : models.Models[0].Id;
+                Naming($"Bot '{bot.Name}'", () => _ = models.Check(model, bot.Decoding));
+            }
         }
 
         public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;

@@ -48,6 +48,12 @@ internal static class Keys
     /// <summary>Sorted set: "conversation/reply" → when it began (ms), of the replies that are being written. Derived from the turns, mended at start.</summary>
     public static readonly RedisKey Running = "chat:running";
 
+    /// <summary>Hash: content hash → JSON of a model that was served. Never changed.</summary>
+    public static readonly RedisKey ModelRecords = "chat:models:records";
+
+    /// <summary>Hash: alias → id of a model.</summary>
+    public static readonly RedisKey ModelAliases = "chat:models:aliases";
+
     /// <summary>Carries the events of the conversation's replies as they are appended.</summary>
     public static RedisChannel Events(string conversation) => RedisChannel.Literal($"chat:{{{conversation}}}:events");
 

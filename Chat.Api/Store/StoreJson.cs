@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
+using Chat.Api.Registry;
 using Chat.Domain.Conversations;
 
 namespace Chat.Api.Store;
@@ -20,6 +21,7 @@ public sealed record HeardRequest(string Reply, string Of);
 [JsonSerializable(typeof(JournalFact))]
 [JsonSerializable(typeof(ChatEvent))]
 [JsonSerializable(typeof(LoggedEvent))]
+[JsonSerializable(typeof(ModelRecord))]
 [JsonSerializable(typeof(JsonObject))]
 internal sealed partial class StoreJson : JsonSerializerContext;
 

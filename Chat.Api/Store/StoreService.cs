@@ -1,4 +1,4 @@
-using Microsoft.AspNetCore.DataProtection;
+using Chat.Api.Operations;
 
 namespace Chat.Api.Store;
 
@@ -9,10 +9,8 @@ internal static class StoreService
     {
         var services = builder.Services;
         services.AddSingleton(TimeProvider.System);
-        var data = Path.GetFullPath(builder.Configuration["Data:Folder"] is { Length: > 0 } folder ? folder : "data", builder.Environment.ContentRootPath);
-        // ASP.NET's sign-in makes keys at start, under the user's home if nobody says where. It warns that they are not encrypted; nothing here is signed with them.
-        services.AddDataProtection().PersistKeysToFileSystem(new(Path.Combine(data, "keys")));
-        builder.Logging.AddFilter("Microsoft.AspNetCore.DataProtection", LogLevel.Error);
+        var data = DataFolder.Of(builder.Configuration, builder.Environment);
+        builder.AddKeysInDataFolder();
         if (builder.Configuration.GetConnectionString("Redis") is { Length: > 0 } redis)
         {
             services.AddSingleton(sp => StoreConnection.Open(redis, isEmbedded: false, sp.GetRequiredService<TimeProvider>()));

@@ -10,6 +10,9 @@ using static TorchSharp.torch;
 
 namespace Chat.Models.Checkpoints;
 
+/// <summary>A file of a model folder: its path below the folder (with slashes), its length in bytes, and its sha256 in lower-case hex.</summary>
+public sealed record ModelFile(string Path, long Size, string Sha256);
+
 /// <summary>
 /// What crosses from training to serving: <c>config.json</c>, weights, <c>tokenizer.json</c> or <c>vocab.txt</c>, and the model's card
 /// <c>chat-model.json</c> (<c>id</c>, <c>createdAt</c>, <c>parent</c>, <c>teacher</c>, <c>licence</c>, <c>defaultDecoding</c>, and whatever else is worth telling).
@@ -89,21 +92,26 @@ public sealed class ModelFolder
         return DecoderWeights.Load(Decoder ?? throw new InvalidOperationException($"{Path} holds an encoder-decoder, not a decoder-only model."), checkpoint, device, dtype);
     }
 
-    /// <summary>
-    /// The content hash: sha256, in hex, over the lines «path, tab, sha256 of the file, newline» of every file below the folder but the card, in ordinal
-    /// order of their paths (with slashes).
-    /// </summary>
-    public static string Hash(string path)
+    /// <summary>Every file below a folder, in ordinal order of their paths (with slashes).</summary>
+    public static IReadOnlyList<ModelFile> Files(string path)
     {
-        var lines = new StringBuilder();
-        foreach (var name in Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories)
-            .Select(file => System.IO.Path.GetRelativePath(path, file).Replace('\\', '/')).Where(name => name != CardFileName).Order(StringComparer.Ordinal))
+        var files = new List<ModelFile>();
+        foreach (var name in Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories).Select(file => System.IO.Path.GetRelativePath(path, file).Replace('\\', '/')).Order(StringComparer.Ordinal))
         {
             using var file = File.OpenRead(System.IO.Path.Combine(path, name));
-            lines.Append(name).Append('\t').Append(Convert.ToHexStringLower(SHA256.HashData(file))).Append('\n');
+            files.Add(new(name, file.Length, Convert.ToHexStringLower(SHA256.HashData(file))));
         }
-        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(lines.ToString())));
+        return files;
     }
+
+    /// <summary>
+    /// The content hash: sha256, in hex, over the lines «path, tab, sha256 of the file, newline» of every file but the card, in ordinal order of their paths.
+    /// </summary>
+    public static string HashOf(IEnumerable<ModelFile> files) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Concat(
+        files.Where(file => file.Path != CardFileName).OrderBy(file => file.Path, StringComparer.Ordinal).Select(file => $"{file.Path}\t{file.Sha256}\n")))));
+
+    /// <summary>The content hash of a folder.</summary>
+    public static string Hash(string path) => HashOf(Files(path));
 
     private static ModelDescription Describe(string path, long parameters, int maxContext, int maxReply, JsonObject card) => new()
     {

@@ -15,9 +15,9 @@ internal static class Tokens
         ("Authentication:Schemes:Bearer:SigningKeys:0:Issuer", Issuer), ("Authentication:Schemes:Bearer:SigningKeys:0:Value", Key),
     ];
 
-    public static string For(string user, string? key = null, long expires = 4_000_000_000, string audience = Audience, string tenant = "")
+    public static string For(string user, string? key = null, long expires = 4_000_000_000, string audience = Audience, string tenant = "", string role = "")
     {
-        var content = $"{Part("""{"alg":"HS256","typ":"JWT"}""")}.{Part($$"""{"sub":"{{user}}","tenant":"{{tenant}}","iss":"{{Issuer}}","aud":"{{audience}}","exp":{{expires}}}""")}";
+        var content = $"{Part("""{"alg":"HS256","typ":"JWT"}""")}.{Part($$"""{"sub":"{{user}}","tenant":"{{tenant}}","role":"{{role}}","iss":"{{Issuer}}","aud":"{{audience}}","exp":{{expires}}}""")}";
         return $"{content}.{WebEncoders.Base64UrlEncode(HMACSHA256.HashData(Convert.FromBase64String(key ?? Key), Encoding.ASCII.GetBytes(content)))}";
     }
 

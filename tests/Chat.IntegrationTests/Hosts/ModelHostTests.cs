@@ -117,7 +117,7 @@ public sealed class ModelHostTests
     }
 
     [Theory]
-    [InlineData("Hosts:Key", null, "Hosts:Key must be set")]
+    [InlineData("Hosts:Key", null, "Hosts:Key must be set, or Hosts:Tls")]
     [InlineData("Hosts:Key", "short", "at least 16 characters")]
     [InlineData("Hosts:Listen", "localhost:5090", "takes the form http://localhost:5090")]
     [InlineData("Hosts:DrainSeconds", "0", "must be above 0")]

@@ -35,12 +35,12 @@ public sealed class RemoteChatModelsTests : IAsyncLifetime
     {
         var models = await StartAsync(a);
 
-        var chunks = await HearAsync(models, Request());
+        var chunks = await HearAsync(models, Request() with { Tenant = "acme", Priority = 2 });
 
         Assert.Equal("abcdef", Text(chunks));
         Assert.Equal((3, new GenerationEnd(FinishReason.Length, 3, 6)), (chunks[0].PromptTokens, chunks[^1].End));
         var sent = Assert.Single(a.Requests);
-        Assert.Equal(("m", "content-1"), (sent.Model, sent.ModelHash));
+        Assert.Equal(("m", "content-1", "acme", 2), (sent.Model, sent.ModelHash, sent.Tenant, sent.Priority));
         Assert.Equal((long)JsonNode.Parse(sent.Decoding)!["seed"]!, (long)models.Check("m", JsonNode.Parse(sent.Decoding)!.AsObject())["seed"]!);
         Assert.Equal("m", Assert.Single(models.Models).Id);
         Assert.Contains("Known: m", Assert.Throws<GenerationException>(() => models.Check("m9", null)).Message, StringComparison.Ordinal);
