@@ -51,11 +51,12 @@ internal sealed class EvexAssembler
         bytes.Add((byte)bits);
     }
 
+    /// <summary>Asks for a line to come into the second cache.</summary>
     public void Prefetch(EvexAddress at)
     {
         if (at.Register >= 8) throw new ArgumentOutOfRangeException(nameof(at));
-        bytes.AddRange([0x0f, 0x18]);                                                                           // prefetcht0
-        Address(1, at);
+        bytes.AddRange([0x0f, 0x18]);                                                                           // prefetcht1
+        Address(2, at);
     }
 
     /// <summary>Fills a vector register with a byte, by way of a general one.</summary>

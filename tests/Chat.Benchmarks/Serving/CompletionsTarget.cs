@@ -6,23 +6,31 @@ namespace Chat.Benchmarks.Serving;
 
 /// <summary>A server of OpenAI's <c>/v1/chat/completions</c>, streaming: ours, or anybody's.</summary>
 /// <param name="http">Its base address is the server's.</param>
-internal sealed class CompletionsTarget(HttpClient http, string? model, string? token) : ITarget
+internal sealed class CompletionsTarget(HttpClient http, string model, string? token) : ITarget
 {
     private const string Data = "data:";
+
+    /// <summary>The first model that the server lists.</summary>
+    public static async Task<string> FirstModelAsync(HttpClient http, string? token, CancellationToken cancellation)
+    {
+        using var request = Request(HttpMethod.Get, "v1/models", token);
+        using var response = (await http.SendAsync(request, cancellation)).EnsureSuccessStatusCode();
+        return (await response.Content.ReadFromJsonAsync<JsonElement>(cancellation)).GetProperty("data")[0].GetProperty("id").GetString()!;
+    }
 
     public async Task<Exchange> AskAsync(Question question, Func<double> seconds, CancellationToken cancellation)
     {
         var body = new Dictionary<string, object>
         {
+            ["model"] = model,
             ["messages"] = new[] { new { role = "user", content = question.Text } },
             ["stream"] = true,
             ["stream_options"] = new { include_usage = true },
             ["max_tokens"] = question.MaxTokens,
             ["seed"] = question.Seed,
         };
-        if (model is not null) body["model"] = model;
-        using var request = new HttpRequestMessage(HttpMethod.Post, "v1/chat/completions") { Content = JsonContent.Create(body) };
-        if (token is not null) request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", token);
+        using var request = Request(HttpMethod.Post, "v1/chat/completions", token);
+        request.Content = JsonContent.Create(body);
         var words = new List<double>();
         int input = 0, output = 0;
         var start = seconds();
@@ -48,6 +56,13 @@ internal sealed class CompletionsTarget(HttpClient http, string? model, string? 
         {
             return new(start, words, input, output, error.Message);
         }
+    }
+
+    private static HttpRequestMessage Request(HttpMethod method, string path, string? token)
+    {
+        var request = new HttpRequestMessage(method, path);
+        if (token is not null) request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", token);
+        return request;
     }
 
     private static bool HasText(JsonElement chunk) => chunk.TryGetProperty("choices", out var choices) && choices.GetArrayLength() > 0

@@ -23,7 +23,7 @@ internal static class ServeCommand
         var concurrency = new Option<int?>("--concurrency") { Description = "Questions under way at most: without a rate, so many users who ask again as soon as they are answered." };
         var tokens = new Option<int>("--max-tokens") { Description = "Tokens of a reply at most.", DefaultValueFactory = _ => 64 };
         var prompts = new Option<FileInfo?>("--prompts") { Description = "A question a line; eight short ones of ours when absent." };
-        var model = new Option<string?>("--model") { Description = "Model id; the server's default when absent." };
+        var model = new Option<string?>("--model") { Description = "Model id; the default when absent, by the door of completions the first listed." };
         var token = new Option<string?>("--token") { Description = "Bearer token." };
         var goodput = new Option<string[]>("--goodput") { Description = "What a good reply keeps, in milliseconds: ttft:500 tpot:50 e2el:5000.", DefaultValueFactory = _ => [], AllowMultipleArgumentsPerToken = true };
         var seed = new Option<int>("--seed") { Description = "Of arrivals, of the choice of questions, and of replies.", DefaultValueFactory = _ => 0 };
@@ -40,7 +40,8 @@ internal static class ServeCommand
             string[] texts = result.GetValue(prompts) is { } file ? [.. File.ReadLines(file.FullName).Where(line => line.Length > 0)] : Questions;
             var address = result.GetValue(url)!.TrimEnd('/');
             using var http = new HttpClient(new SocketsHttpHandler { MaxConnectionsPerServer = int.MaxValue }) { BaseAddress = new($"{address}/"), Timeout = Timeout.InfiniteTimeSpan };
-            ITarget target = result.GetValue(door) == "hub" ? new HubTarget(address, result.GetValue(model), result.GetValue(token)) : new CompletionsTarget(http, result.GetValue(model), result.GetValue(token));
+            var (name, bearer) = (result.GetValue(model), result.GetValue(token));
+            ITarget target = result.GetValue(door) == "hub" ? new HubTarget(address, name, bearer) : new CompletionsTarget(http, name ?? await CompletionsTarget.FirstModelAsync(http, bearer, cancellation), bearer);
             return await RunAsync(target, load, texts, result.GetValue(tokens), Goals.Parse(result.GetValue(goodput)!), result.GetValue(json), result.GetValue(detailed), cancellation);
         });
         return command;
