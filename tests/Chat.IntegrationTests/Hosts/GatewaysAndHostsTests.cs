@@ -26,8 +26,8 @@ public sealed class GatewaysAndHostsTests
 
         var chats = await TalkAsync(clients, () => { });
         string[] words = [.. chats.Select(c => c.Heard.Text())];
+        // How far its replies are then is chance; RemoteChatModelsTests has them broken off between two tokens.
         chats.AddRange(await TalkAsync(clients, first.Kill));
-        Assert.Contains("It goes on elsewhere", left.Output + right.Output, StringComparison.Ordinal);
 
         await using var again = await HostAsync(folder, hosts[0].GetLeftPart(UriPartial.Authority));
         foreach (var gateway in new[] { left, right })
