@@ -97,6 +97,8 @@ public sealed record ServedModel
         public bool Fits(ReadOnlySpan<RowTokens> feeds) => runner.Fits(feeds);
         public ReadOnlySpan<float> Read(scoped ReadOnlySpan<RowTokens> parts) => runner.Read(parts);
         public ReadOnlySpan<float> Decode(ReadOnlySpan<int> rows, ReadOnlySpan<int> tokens) => runner.Decode(rows, tokens);
+        public ReadOnlySpan<float> Verify(ReadOnlySpan<int> rows, ReadOnlySpan<int> counts, ReadOnlySpan<int> tokens) => runner.Verify(rows, counts, tokens);
+        public void Truncate(int row, int length) => runner.Truncate(row, length);
         public void Fork(ReadOnlySpan<(int From, int To)> copies) => runner.Fork(copies);
         public void Free(int row) => runner.Free(row);
 

@@ -102,6 +102,33 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
         return scores.ToArray();
     }
 
+    public ReadOnlySpan<float> Verify(ReadOnlySpan<int> rows, ReadOnlySpan<int> counts, ReadOnlySpan<int> tokens)
+    {
+        Check("verify");
+        Assert.Equal(rows.Length, rows.ToArray().Distinct().Count());
+        Assert.Equal(counts.ToArray().Sum(), tokens.Length);
+        var scores = new List<float>();
+        for (int i = 0, t = 0; i < rows.Length; i++)
+        {
+            Assert.Null(prompts[rows[i]]);
+            for (var end = t + counts[i]; t < end; t++)
+            {
+                held[rows[i]]!.Add(tokens[t]);
+                scores.AddRange(Scores(held[rows[i]]!));
+            }
+        }
+        CheckMemory();
+        return scores.ToArray();
+    }
+
+    public void Truncate(int row, int length)
+    {
+        Check("truncate");
+        var (ids, start) = (held[row]!, held[row]!.IndexOf(-1) + 1);
+        Assert.InRange(length, 0, ids.Count - start);
+        ids.RemoveRange(start + length, ids.Count - start - length);
+    }
+
     public void Fork(ReadOnlySpan<(int From, int To)> copies)
     {
         Check("fork");
