@@ -17,6 +17,9 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
     /// <summary>Raises the scores of these tokens, so that replies are text of them.</summary>
     public IReadOnlyList<int> Favourites { get; init; } = [];
 
+    /// <summary>How far scores are off: a toy with some of it is like one without, as a student is like its teacher.</summary>
+    public float Blur { get; init; }
+
     /// <summary>Score of the end token is raised by this for each token of the reply.</summary>
     public float Tiredness { get; init; } = 0.3f;
 
@@ -172,6 +175,7 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
         var draws = new RandomStream((long)hash, 0).At(0);
         var scores = new float[vocabulary];
         foreach (ref var s in scores.AsSpan()) s = 3 * (float)(draws.Next() + draws.Next() + draws.Next());
+        foreach (ref var s in scores.AsSpan()) s += Blur * (float)(draws.Next() - 0.5);
         foreach (var id in Favourites) scores[id] += 6;
         scores[1] += Tiredness * (ids.Count - ids.IndexOf(-1));
         return scores;
