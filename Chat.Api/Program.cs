@@ -31,6 +31,7 @@ static WebApplication Compose(string[] args)
 static WebApplication Gateway(WebApplicationBuilder builder)
 {
     builder.AddStartFailure();
+    builder.AddServerLogs();
     builder.AddSettingsCheck();
     builder.AddServerLimits();
     builder.AddErrorAnswers();

@@ -8,6 +8,8 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Spectre.Console;
 
+// Where there is no terminal, a line is as long as what it says: paths stay whole.
+if (Console.IsOutputRedirected) AnsiConsole.Console.Profile.Width = 1000;
 var builder = Host.CreateApplicationBuilder();
 builder.Services.AddSingleton(TimeProvider.System);
 builder.Services.AddSingleton(AnsiConsole.Console);

@@ -22,6 +22,7 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
     private string shown = "";
     private int? promptTokens;
     private int completionTokens;
+    private SpeculationUse? speculation;
     private readonly Queue<int> unshown = [];     // bytes of the tokens that are not wholly shown
     private int unshownBytes;                     // of the first of them, that are
     private int shownTokens;
@@ -132,7 +133,7 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
         }
         if (batch.Select(p => p.End).FirstOrDefault(e => e is not null) is not { } end) return true;
 
-        completionTokens = end.CompletionTokens;
+        (completionTokens, speculation) = (end.CompletionTokens, end.Speculation);
         var (state, finish) = end.Reason switch
         {
             FinishReason.Length => (TurnState.Length, ReplyFinish.Length),
@@ -184,7 +185,7 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
 
     private async Task EndAsync(TurnState state, ChatEvent last, FactKind kind)
     {
-        var record = reply.Turn.Reply! with { FirstTokenMs = firstTokenMs, TotalMs = Elapsed(), Usage = Usage };
+        var record = reply.Turn.Reply! with { FirstTokenMs = firstTokenMs, TotalMs = Elapsed(), Usage = Usage, Speculation = speculation };
         var end = reply.Turn with { Text = shown, State = state, Reply = record };
         await StoreAsync(last, [Fact(kind) with { State = state, Usage = Usage, Milliseconds = record.TotalMs }], end);
     }

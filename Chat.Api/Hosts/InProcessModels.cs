@@ -30,9 +30,10 @@ internal static class InProcessModels
         var options = services.GetRequiredService<ModelsOptions>();
         var serving = services.GetRequiredService<ModelServing>();
         var logger = services.GetRequiredService<ILogger<InProcessChatModels>>();
-        var folders = ModelServing.Folders(options.Folder);
-        if (folders.Length == 0 && !mayBeEmpty) throw new InvalidOperationException($"Models:Folder '{options.Folder}' holds no model folder: none has a {ModelFolder.ConfigFileName}.");
-        var models = Order(folders.Select(Open), options).Select(serving.Serve).ToList();
+        var names = ModelServing.Folders(options.Folder);
+        if (names.Length == 0 && !mayBeEmpty) throw new InvalidOperationException($"Models:Folder '{options.Folder}' holds no model folder: none has a {ModelFolder.ConfigFileName}.");
+        var folders = Order(names.Select(Open), options);
+        var models = WithDrafts(folders, [.. folders.Select(serving.Serve)]);
         foreach (var model in models) logger.LogInformation("Serving {Model}, {Parameters} parameters, content {Hash}", model.Description.Id, model.Description.Parameters, model.Description.Hash);
         var engine = new EngineOptions
         {
@@ -64,6 +65,20 @@ internal static class InProcessModels
         catch (CheckpointException e)
         {
             throw new InvalidOperationException($"The model folder {path} cannot be served: {e.Message} Mend it, or take it out of Models:Folder.");
+        }
+    }
+
+    /// <summary>Gives each model the one whose card says that it is its draft; of several the smallest.</summary>
+    private static List<ServedModel> WithDrafts(List<ModelFolder> folders, List<ServedModel> models)
+    {
+        try
+        {
+            return [.. models.Select(model => folders.Zip(models).Where(pair => pair.First.DraftOf == model.Description.Id).OrderBy(pair => pair.First.Description.Parameters)
+                .Select(pair => model.WithDraft(pair.Second)).FirstOrDefault(model))];
+        }
+        catch (CheckpointException e)
+        {
+            throw new InvalidOperationException($"A draft cannot be used: {e.Message} Mend weights.draftOf in its chat-model.json.");
         }
     }
 

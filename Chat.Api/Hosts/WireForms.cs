@@ -76,14 +76,16 @@ internal static class WireForms
             written.Tokens.Add(emitted);
         }
         if (chunk.PromptTokens is { } prompt) written.PromptTokens = prompt;
-        if (chunk.End is { } end) written.End = new() { Reason = (Wire.FinishReason)(int)end.Reason, PromptTokens = end.PromptTokens, CompletionTokens = end.CompletionTokens };
+        if (chunk.End is not { } end) return written;
+        written.End = new() { Reason = (Wire.FinishReason)(int)end.Reason, PromptTokens = end.PromptTokens, CompletionTokens = end.CompletionTokens };
+        if (end.Speculation is { } use) written.End.Speculation = new() { Passes = use.Passes, Guessed = use.Guessed, Confirmed = use.Confirmed };
         return written;
     }
 
     public static GenerationChunk Read(GenerateChunk chunk) => new(
         chunk.Text,
         [.. chunk.Tokens.Select(t => new EmittedToken(Read(t.Chosen), [.. t.Top.Select(Read)]))],
-        chunk.End is { } end ? new((FinishReason)(int)end.Reason, end.PromptTokens, end.CompletionTokens) : null)
+        chunk.End is { } end ? new((FinishReason)(int)end.Reason, end.PromptTokens, end.CompletionTokens) { Speculation = end.Speculation is { } use ? new(use.Passes, use.Guessed, use.Confirmed) : null } : null)
     {
         PromptTokens = chunk.HasPromptTokens ? chunk.PromptTokens : null,
     };
@@ -114,7 +116,7 @@ internal static class WireForms
         {
             Id = model.Id, Hash = model.Hash, CreatedAtMs = model.CreatedAt.ToUnixTimeMilliseconds(), Parameters = model.Parameters,
             MaxPromptTokens = model.MaxPromptTokens, MaxCompletionTokens = model.MaxCompletionTokens, DefaultDecoding = model.DefaultDecoding?.ToJsonString() ?? "",
-            Rows = limits.Rows, VocabularySize = limits.VocabularySize, HasAntonyms = limits.HasAntonyms, Active = active,
+            Rows = limits.Rows, VocabularySize = limits.VocabularySize, HasAntonyms = limits.HasAntonyms, HasDraft = limits.HasDraft, Active = active,
         };
         if (model.Parent is { } parent) written.Parent = parent;
         if (model.Teacher is { } teacher) written.Teacher = teacher;
@@ -130,7 +132,7 @@ internal static class WireForms
             Parent = model.HasParent ? model.Parent : null, Teacher = model.HasTeacher ? model.Teacher : null, Licence = model.HasLicence ? model.Licence : null,
             DefaultDecoding = ReadObject(model.DefaultDecoding, "default_decoding"),
         },
-        new(model.MaxCompletionTokens, model.Rows, model.VocabularySize, model.HasAntonyms));
+        new(model.MaxCompletionTokens, model.Rows, model.VocabularySize, model.HasAntonyms, model.HasDraft));
 
     public static RpcException Write(GenerationException error)
     {

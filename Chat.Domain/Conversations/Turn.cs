@@ -24,6 +24,7 @@ public sealed record ReplyRecord
     public double? FirstTokenMs { get; init; }
     public double? TotalMs { get; init; }
     public Usage? Usage { get; init; }
+    public SpeculationUse? Speculation { get; init; }
 }
 
 /// <summary>

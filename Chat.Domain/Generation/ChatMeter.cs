@@ -41,6 +41,13 @@ public static class ChatMeter
 
     public static readonly Counter<long> Preemptions = Meter.CreateCounter<long>("chat_num_preemptions_total", description: "Requests set back to waiting.");
 
+    /// <summary>Passes of a model that were given guesses, the tokens guessed, and those of them that the model confirmed.</summary>
+    public static readonly Counter<long> Drafts = Meter.CreateCounter<long>("chat_spec_decode_num_drafts_total", description: "Passes with guessed tokens.");
+
+    public static readonly Counter<long> DraftTokens = Meter.CreateCounter<long>("chat_spec_decode_num_draft_tokens_total", description: "Tokens guessed.");
+
+    public static readonly Counter<long> AcceptedTokens = Meter.CreateCounter<long>("chat_spec_decode_num_accepted_tokens_total", description: "Guessed tokens that the model confirmed.");
+
     /// <summary>Requests that ended, by <see cref="FinishedReason"/>.</summary>
     public static readonly Counter<long> RequestSuccess = Meter.CreateCounter<long>("chat_request_success_total", description: "Requests that ended, by reason.");
 
@@ -61,7 +68,7 @@ public static class ChatMeter
     public static void ShowAll()
     {
         foreach (var gauge in new[] { RequestsRunning, RequestsWaiting }) gauge.Add(0);
-        foreach (var counter in new[] { PromptTokens, GenerationTokens, PrefixCacheQueries, PrefixCacheHits, Preemptions }) counter.Add(0);
+        foreach (var counter in new[] { PromptTokens, GenerationTokens, PrefixCacheQueries, PrefixCacheHits, Preemptions, Drafts, DraftTokens, AcceptedTokens }) counter.Add(0);
         foreach (var reason in FinishedReasons) RequestSuccess.Add(0, new KeyValuePair<string, object?>(FinishedReason, reason));
         CacheUsage.Record(0);
     }

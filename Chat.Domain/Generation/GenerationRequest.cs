@@ -56,7 +56,14 @@ public sealed record TokenLogprob(int Id, ReadOnlyMemory<byte> Bytes, float Logp
 public sealed record EmittedToken(TokenLogprob Chosen, IReadOnlyList<TokenLogprob> Top);
 
 /// <summary>How a reply ended. Token counts are of tokens fed and tokens chosen (the end token not counted).</summary>
-public sealed record GenerationEnd(FinishReason Reason, int PromptTokens, int CompletionTokens);
+public sealed record GenerationEnd(FinishReason Reason, int PromptTokens, int CompletionTokens)
+{
+    /// <summary>How guessing ahead went; <c>null</c> where nobody guessed. Guessed tokens that were wrong are work, never usage.</summary>
+    public SpeculationUse? Speculation { get; init; }
+}
+
+/// <summary>Passes of the model after its first token, tokens that were guessed for them, and those of them that it confirmed: (confirmed + passes) / passes tokens a pass.</summary>
+public sealed record SpeculationUse(int Passes, int Guessed, int Confirmed);
 
 /// <summary>
 /// What a model says next. <see cref="Text"/> is final (no stop string, not even a part of one, can still swallow it), ends on a

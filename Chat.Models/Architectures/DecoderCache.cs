@@ -89,6 +89,9 @@ public sealed class DecoderCache : IDisposable
         replies.Fork(moves);
     }
 
+    /// <inheritdoc cref="KeyValueRows.Truncate"/>
+    public void Truncate(int row, int length) => replies.Truncate(row, length);
+
     /// <summary>Gives a row back. Freeing a free row does nothing.</summary>
     public void Free(int row)
     {

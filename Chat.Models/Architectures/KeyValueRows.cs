@@ -71,6 +71,9 @@ public sealed class KeyValueRows : IDisposable
         }
     }
 
+    /// <summary>Forgets the row's tokens behind the first so many.</summary>
+    public void Truncate(int row, int length) => lengths[row] = Math.Min(lengths[row], length);
+
     /// <summary>Empties a row.</summary>
     public void Clear(int row) => lengths[row] = 0;
 

@@ -45,6 +45,10 @@ public sealed class ModelFolder
     public JsonObject Card { get; }
     public ModelDescription Description { get; }
 
+    /// <summary>Id of the model that this one, small and of the same vocabulary, guesses ahead for; <c>null</c> when the card names none.</summary>
+    /// <exception cref="CheckpointException"><c>bad_config</c>: <c>weights.draftOf</c> is no text.</exception>
+    public string? DraftOf => Card["weights"] is JsonObject weights ? Text(weights, "draftOf") : null;
+
     /// <exception cref="CheckpointException">What is wrong with the folder; see <see cref="CheckpointErrors"/>.</exception>
     public static ModelFolder Open(string path)
     {

@@ -5,7 +5,7 @@ using Chat.Domain.Plugins;
 namespace Chat.Models.Decoding;
 
 /// <summary>What a served model can do, as far as options are concerned.</summary>
-public sealed record DecodingLimits(int MaxTokens, int Rows, int VocabularySize, bool HasAntonyms);
+public sealed record DecodingLimits(int MaxTokens, int Rows, int VocabularySize, bool HasAntonyms, bool HasDraft = false);
 
 /// <summary>Options as they will be used. <see cref="Spelled"/> has every one of them by its wire name.</summary>
 public sealed record ResolvedDecoding(string Name, IDecodingStrategy Strategy, DecodingOptions Options)
@@ -58,6 +58,7 @@ public sealed class DecodingCatalog
                     if (key == "seed") given.Add(key);
                 }
         options = options with { MaxTokens = Math.Min(options.MaxTokens, limits.MaxTokens) };
+        if (options.Speculation == Speculation.Draft && !limits.HasDraft) options = options with { Speculation = Speculation.None };
 
         foreach (var (key, value) in Present(request))
         {
@@ -96,6 +97,7 @@ public sealed class DecodingCatalog
             options = options with { MinTokens = options.MaxTokens };
         }
         if (options.Antonyms && !limits.HasAntonyms) throw Invalid("antonyms: this model has no antonym list.", "antonyms");
+        if (options.Speculation == Speculation.Draft && !limits.HasDraft) throw Invalid("speculation: no served model is this one's draft. It can be none or ngram.", "speculation");
         foreach (var id in options.LogitBias.Keys)
             if (id >= limits.VocabularySize) throw Invalid($"logitBias: this model has no token {id}, only 0 to {limits.VocabularySize - 1}.", "logitBias");
         if (strategy.Width(options) > limits.Rows) throw Invalid($"Strategy '{name}' would need {strategy.Width(options)} rows, this model runs at most {limits.Rows} at once.",

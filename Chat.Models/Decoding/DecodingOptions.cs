@@ -58,9 +58,15 @@ public record DecodingOptions
     /// <summary>A line of verse of five or seven Han characters is answered by a line of equal length, unless the reply is prose.</summary>
     public bool EqualLines { get; init; }
 
+    /// <summary>Who guesses ahead, so that the model says several tokens in one pass. The reply is the same whoever does; strategies that are not pure are not guessed for.</summary>
+    public Speculation Speculation { get; init; }
+
     /// <summary>A copy of the same type.</summary>
     public DecodingOptions Copy() => this with { };
 }
+
+/// <summary>Who guesses a reply's next tokens: nobody, what followed the same words before, or the model's own draft model.</summary>
+public enum Speculation { None, Ngram, Draft }
 
 /// <summary>Options of the strategies that keep several hypotheses.</summary>
 public record BeamOptions : DecodingOptions

@@ -59,6 +59,9 @@ public interface ISearch
     /// <param name="step">Cleared and filled.</param>
     /// <exception cref="ScoreException">A row holds NaN, or nothing that could be chosen.</exception>
     void Step(Span<float> scores, SearchStep step);
+
+    /// <summary>An independent copy, to look ahead with another model's scores; <c>null</c> where the search cannot be copied.</summary>
+    ISearch? Fork() => null;
 }
 
 /// <summary>Hypothesis <see cref="Parent"/> (an index into the live ones) goes on with <see cref="Token"/>.</summary>

@@ -36,6 +36,7 @@ internal static class OptionBinder
                 int x => x,
                 long x => x,
                 bool x => x,
+                Enum x => JsonNamingPolicy.CamelCase.ConvertName(x.ToString()),
                 IReadOnlyList<string> list => new JsonArray([.. list.Select(s => JsonValue.Create(s))]),
                 IReadOnlyDictionary<int, double> map => new JsonObject(map.Select(p => KeyValuePair.Create(p.Key.ToString(CultureInfo.InvariantCulture), (JsonNode?)p.Value))),
                 _ => throw Unsupported(property),
@@ -61,6 +62,7 @@ internal static class OptionBinder
             JsonValueKind.False => false,
             _ => throw Invalid(property, value, "must be true or false"),
         };
+        if (property.PropertyType.IsEnum) return Named(property, value);
         if (property.PropertyType == typeof(IReadOnlyList<string>)) return Strings(property, value);
         if (property.PropertyType == typeof(IReadOnlyDictionary<int, double>)) return Bias(property, value);
         throw Unsupported(property);
@@ -112,6 +114,13 @@ internal static class OptionBinder
         var (min, max) = (Convert.ToDouble(range.Minimum, CultureInfo.InvariantCulture), Convert.ToDouble(range.Maximum, CultureInfo.InvariantCulture));
         var inside = number <= max && (range.MinimumIsExclusive ? number > min : number >= min);
         return inside ? number : throw Invalid(property, JsonValue.Create(number), "must be" + Range(property));
+    }
+
+    private static object Named(PropertyInfo property, JsonNode value)
+    {
+        string[] names = [.. Enum.GetNames(property.PropertyType).Select(JsonNamingPolicy.CamelCase.ConvertName)];
+        var at = value.GetValueKind() == JsonValueKind.String ? Array.IndexOf(names, value.ToString()) : -1;
+        return at >= 0 ? Enum.GetValues(property.PropertyType).GetValue(at)! : throw Invalid(property, value, $"must be one of {string.Join(", ", names)}");
     }
 
     private static string[] Strings(PropertyInfo property, JsonNode value)

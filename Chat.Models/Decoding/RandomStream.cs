@@ -7,6 +7,7 @@ namespace Chat.Models.Decoding;
 /// mix = the finaliser of SplitMix64 (Steele, Lea, Flood 2014), γ = 0x9E3779B97F4A7C15, all modulo 2⁶⁴
 /// key = mix(mix(seed) + γ·(index + 1))
 /// the draws at a position: SplitMix64 started at mix(key + γ·(position + 1)); a double is the top 53 bits of a draw · 2⁻⁵³
+/// a token's own number at a position: draw number id (from 0), half a unit of 2⁻⁵³ higher
 /// </code>
 /// </summary>
 public readonly struct RandomStream(long seed, int index)
@@ -36,5 +37,8 @@ public readonly struct RandomStream(long seed, int index)
             state += Gamma;
             return (Mix(state) >> 11) * (1.0 / (1UL << 53));
         }
+
+        /// <summary>A token's own number: uniform in (0, 1), the same whoever asks. Moves nothing; not to be mixed with <see cref="Next"/>.</summary>
+        public readonly double Of(int token) => ((Mix(state + Gamma * ((ulong)(uint)token + 1)) >> 11) + 0.5) * (1.0 / (1UL << 53));
     }
 }

@@ -22,6 +22,13 @@ internal sealed class TokenSearch : ISearch
         }
     }
 
+    private TokenSearch(TokenSearch other)
+    {
+        (options, greedy, length) = (other.options, other.greedy, other.length);
+        context = other.context with { Rules = other.context.Rules.Fork(), TopLogprobs = 0 };
+        reply = [.. other.reply];
+    }
+
     public void Step(Span<float> scores, SearchStep step)
     {
         step.Clear();
@@ -43,11 +50,23 @@ internal sealed class TokenSearch : ISearch
         else step.Next.Add(new(0, id));
     }
 
+    public ISearch Fork() => new TokenSearch(this);
+
+    /// <summary>
+    /// The winner of a race in which token i arrives after −ln uᵢ / wᵢ, an exponential time of rate wᵢ: i wins with probability wᵢ / Σ w. Each u belongs to its token, so
+    /// two models that race under one stream mostly have the same winner, whatever order they put the tokens in: with probability (1 − δ) / (1 + δ) at least, δ their distance in total variation
+    /// (Daliri, Musco and Suresh, arXiv 2408.07978). Speculation lives on that.
+    /// </summary>
     private static int Draw(in Truncation left, RandomStream.Draws draws)
     {
-        var u = draws.Next() * left.Mass();
-        for (var rank = 0; rank < left.Count - 1; rank++)
-            if ((u -= left.Weight(rank)) < 0) return left.Id(rank);
-        return left.Id(left.Count - 1);
+        var (winner, best) = (left.Id(0), double.PositiveInfinity);
+        for (var rank = 0; rank < left.Count; rank++)
+        {
+            double u = draws.Of(left.Id(rank)), weight = left.Weight(rank);
+            if (1 - u >= best * weight) continue;                                          // −ln u ≥ 1 − u: most need no logarithm
+            var time = -Math.Log(u) / weight;
+            if (time < best) (winner, best) = (left.Id(rank), time);
+        }
+        return winner;
     }
 }

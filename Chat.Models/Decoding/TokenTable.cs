@@ -64,6 +64,10 @@ public sealed class TokenTable
     /// <summary>A Han character of the basic plane, radicals and marks excepted.</summary>
     public static bool IsHan(Rune rune) => rune.Value is >= 0x3400 and <= 0x4DBF or >= 0x4E00 and <= 0x9FFF;
 
+    /// <summary>Whether every id means the same in another vocabulary: then one model's tokens are the other's.</summary>
+    public bool MeansTheSameAs(TokenTable other) => Count == other.Count && Separator == other.Separator && texts.AsSpan().SequenceEqual(other.texts) && special.AsSpan().SequenceEqual(other.special)
+        && bytes.Zip(other.bytes).All(pair => pair.First.AsSpan().SequenceEqual(pair.Second));
+
     /// <summary>The id of exactly this text.</summary>
     public bool TryFind(string text, out int id) => ids.TryGetValue(text, out id);
 

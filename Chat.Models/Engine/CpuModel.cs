@@ -15,6 +15,9 @@ internal sealed class CpuRow(PageList context, PageList reply)
     /// <summary>The reply's tokens, fed ones and those still due; and a context that an encoder has not read yet.</summary>
     public int[] Ids { get; } = new int[reply.MaxTokens];
     public int Known { get; set; }
+
+    /// <summary>How many of them stand before the reply's own.</summary>
+    public int Opening { get; set; }
     public ReadOnlyMemory<int> Unread { get; set; }
 
     /// <summary>Tokens of the prompt still to be read.</summary>
@@ -30,14 +33,14 @@ internal sealed class CpuRow(PageList context, PageList reply)
         context.Become(other.Context);
         reply.Become(other.Reply);
         other.Ids.AsSpan(0, other.Known).CopyTo(Ids);
-        (Known, Unread, Due, KnownPages, LastEntry) = (other.Known, other.Unread, other.Due, other.KnownPages, other.LastEntry);
+        (Known, Opening, Unread, Due, KnownPages, LastEntry) = (other.Known, other.Opening, other.Unread, other.Due, other.KnownPages, other.LastEntry);
     }
 
     public void Clear()
     {
         context.Clear();
         reply.Clear();
-        (Known, Unread, Due, KnownPages, LastEntry) = (0, default, 0, 0, PrefixCache.Root);
+        (Known, Opening, Unread, Due, KnownPages, LastEntry) = (0, 0, default, 0, 0, PrefixCache.Root);
     }
 
     /// <summary>Pages that so many bytes hold: one row's at least, that no reply can be too long, and no more than all rows can use.</summary>
@@ -58,7 +61,7 @@ internal sealed record CpuFeedForward(CpuNorm Norm, CpuLinear Input, CpuLinear O
 
 /// <summary>Sizes of a model on the kernels.</summary>
 /// <param name="KeyValueHeads">Each is read by Heads / KeyValueHeads query heads.</param>
-/// <param name="Rows">Rows alive at once, so many scored together at most.</param>
+/// <param name="Rows">Rows alive at once.</param>
 /// <param name="Capacity">Tokens computed together at most.</param>
 /// <param name="Longest">Tokens that a query sees at most.</param>
 internal sealed record CpuSizes(int VocabularySize, int Width, int Heads, int KeyValueHeads, int HeadWidth, int FeedForward, bool Gated, Activation Activation, double Epsilon, int Rows, int Capacity, int Longest);
@@ -97,9 +100,9 @@ internal abstract unsafe class CpuModel : IDisposable
         (queryWidth, keyValueWidth) = (WeightMatrix.Padded(sizes.Heads * sizes.HeadWidth, panel), WeightMatrix.Padded(sizes.KeyValueHeads * sizes.HeadWidth, panel));
         stream = weights.Keep(new VectorBatch(Capacity, sizes.Width));
         (normed, mixed, gated) = (Vectors(Capacity, sizes.Width), Vectors(Capacity, sizes.Heads * sizes.HeadWidth), Vectors(Capacity, sizes.FeedForward));
-        chosen = Vectors(sizes.Rows, sizes.Width);
+        chosen = Vectors(MostScored, sizes.Width);
         (projected, wide, added) = (Floats((long)Capacity * ProjectedStride), Floats((long)Capacity * WideStride), Floats((long)Capacity * width));
-        (scores, logits) = (Floats((long)work.Threads * ScoreRoom), Floats((long)sizes.Rows * VocabularyStride));
+        (scores, logits) = (Floats((long)work.Threads * ScoreRoom), Floats((long)MostScored * VocabularyStride));
         (addToken, gateToken, sealMixed) = (AddToken, GateToken, (t, _) => mixed.Seal(t));
     }
 
@@ -107,6 +110,9 @@ internal abstract unsafe class CpuModel : IDisposable
     public int VocabularySize => sizes.VocabularySize;
     public int Rows => sizes.Rows;
     public int Capacity => sizes.Capacity;
+
+    /// <summary>Tokens whose successors are scored together, at most; a draft is verified with several in a row.</summary>
+    public int MostScored => Math.Max(sizes.Rows, 32);
 
     /// <summary>Scores from one row of logits to the next.</summary>
     public int VocabularyStride => head.Panels * WeightMatrix.PanelRows;
@@ -124,7 +130,7 @@ internal abstract unsafe class CpuModel : IDisposable
     public virtual void Encode(ReadOnlySpan<CpuRow> rows) => throw new NotSupportedException("There is no encoder.");
 
     /// <summary>Feeds tokens, at most <see cref="Capacity"/> together and each row's in order, and scores what follows some of them.</summary>
-    /// <param name="outputs">Indices of the tokens whose successors are scored; as many as there are rows, at most.</param>
+    /// <param name="outputs">Indices of the tokens whose successors are scored; <see cref="MostScored"/> at most.</param>
     /// <returns>[outputs <see cref="VocabularyStride"/>], valid until the next call.</returns>
     public abstract float* Step(ReadOnlySpan<RowToken> tokens, ReadOnlySpan<int> outputs);
 

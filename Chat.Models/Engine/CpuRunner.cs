@@ -44,7 +44,7 @@ public sealed unsafe class CpuRunner : IRunner
         (all, sources, encoding) = (NewRows(), NewRows(), new CpuRow[model.Rows]);
         cache = new(model.Pages);
         feed = new RowToken[model.Capacity];
-        (outputs, seen) = (new int[model.Rows], new int[model.Rows]);
+        (outputs, seen) = (new int[model.MostScored], new int[model.Rows]);
     }
 
     public int VocabularySize => model.VocabularySize;
@@ -76,7 +76,7 @@ public sealed unsafe class CpuRunner : IRunner
         var opening = model.Opening(context.Span);
         opening.CopyTo(row.Ids);
         emitted.Span.CopyTo(row.Ids.AsSpan(opening.Length));
-        row.Known = opening.Length + emitted.Length;
+        (row.Known, row.Opening) = (opening.Length + emitted.Length, opening.Length);
         if (model.HasEncoder)
         {
             row.Unread = context;
@@ -126,26 +126,57 @@ public sealed unsafe class CpuRunner : IRunner
         if (rows.Length != tokens.Length) throw new ArgumentException($"{rows.Length} rows are given {tokens.Length} tokens.");
         if (rows.IsEmpty) return [];
         call++;
-        foreach (var row in rows)
-        {
-            CheckNew(row);
-            var reply = all[row].Reply;
-            if (all[row].Known == 0) throw new InvalidOperationException($"Row {row} holds no context.");
-            if (all[row].Due > 0) throw new InvalidOperationException($"Row {row} has {all[row].Due} tokens of its prompt to read.");
-            if (reply.Tokens == reply.MaxTokens) throw new InvalidOperationException($"Row {row} holds {reply.Tokens} of at most {reply.MaxTokens} tokens: 1 more does not fit.");
-        }
+        foreach (var row in rows) CheckRoom(row, 1);
         CheckIds(tokens);
-        for (var i = 0; i < tokens.Length; i++)
-        {
-            var row = all[rows[i]];
-            row.Reply.Append(1);
-            row.Ids[row.Known++] = tokens[i];
-            feed[i] = new(row, tokens[i], row.Reply.Tokens - 1);
-            outputs[i] = i;
-        }
+        for (var i = 0; i < tokens.Length; i++) outputs[i] = Append(all[rows[i]], tokens[i], i);
         var scores = Scores(model.Step(feed.AsSpan(0, tokens.Length), outputs.AsSpan(0, tokens.Length)), tokens.Length);
         foreach (var row in rows) KeepPages(all[row]);
         return scores;
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="ArgumentException">Not as many counts as rows, or tokens as counted; a count below one, a row twice, an id outside the vocabulary.</exception>
+    /// <exception cref="InvalidOperationException">A row is free, still reads its prompt, or has no room for its tokens.</exception>
+    public ReadOnlySpan<float> Verify(ReadOnlySpan<int> rows, ReadOnlySpan<int> counts, ReadOnlySpan<int> tokens)
+    {
+        DraftCounts.Check(rows, counts, tokens);
+        if (rows.IsEmpty) return [];
+        call++;
+        for (var i = 0; i < rows.Length; i++) CheckRoom(rows[i], counts[i]);
+        CheckIds(tokens);
+        foreach (var row in rows) KeepPages(all[row]);
+        Reserve(tokens.Length);
+        int count = 0, done = 0;
+        for (var i = 0; i < rows.Length; i++)
+            for (var t = 0; t < counts[i]; t++)
+            {
+                outputs[count] = Append(all[rows[i]], tokens[done + count], count);
+                if (++count == outputs.Length) Step();
+            }
+        if (count > 0) Step();
+        return packed.AsSpan(0, tokens.Length * VocabularySize);                // pages are kept when what fills them is no draft any more
+
+        void Step()
+        {
+            Pack(model.Step(feed.AsSpan(0, count), outputs.AsSpan(0, count)), count, done);
+            (done, count) = (done + count, 0);
+        }
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="InvalidOperationException">The row is free, or still reads its prompt.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">The reply does not have so many tokens.</exception>
+    public void Truncate(int row, int length)
+    {
+        CheckRow(row);
+        var held = all[row];
+        CheckHeld(row);
+        if (length < 0 || held.Opening + length > held.Known) throw new ArgumentOutOfRangeException(nameof(length), length, $"Row {row}'s reply has {held.Known - held.Opening} tokens.");
+        held.Known = held.Opening + length;
+        held.Reply.Truncate(held.Known);
+        if (held.KnownPages * KeyValuePages.PageTokens <= held.Known) return;
+        (held.KnownPages, held.LastEntry) = (0, PrefixCache.Root);
+        KeepPages(held);                                                        // finds the entries of the pages that are left
     }
 
     /// <inheritdoc/>
@@ -268,6 +299,16 @@ public sealed unsafe class CpuRunner : IRunner
         }
     }
 
+    /// <summary>Puts a row's next token at a place of the pass.</summary>
+    /// <returns>The place.</returns>
+    private int Append(CpuRow row, int token, int place)
+    {
+        row.Reply.Append(1);
+        row.Ids[row.Known++] = token;
+        feed[place] = new(row, token, row.Reply.Tokens - 1);
+        return place;
+    }
+
     /// <summary>[count V] without the padding behind each row's last score.</summary>
     private ReadOnlySpan<float> Scores(float* scores, int count)
     {
@@ -298,6 +339,20 @@ public sealed unsafe class CpuRunner : IRunner
     {
         foreach (var id in ids)
             if ((uint)id >= (uint)VocabularySize) throw new ArgumentException($"Token {id} is outside the vocabulary of {VocabularySize}.");
+    }
+
+    private void CheckHeld(int row)
+    {
+        if (all[row].Known == 0) throw new InvalidOperationException($"Row {row} holds no context.");
+        if (all[row].Due > 0) throw new InvalidOperationException($"Row {row} has {all[row].Due} tokens of its prompt to read.");
+    }
+
+    private void CheckRoom(int row, int tokens)
+    {
+        CheckNew(row);
+        CheckHeld(row);
+        var reply = all[row].Reply;
+        if (reply.Tokens + tokens > reply.MaxTokens) throw new InvalidOperationException($"Row {row} holds {reply.Tokens} of at most {reply.MaxTokens} tokens: {tokens} more do not fit.");
     }
 
     private void CheckNew(int row)

@@ -1,4 +1,5 @@
 using Chat.Domain.Generation;
+using Chat.Models.Engine.Speculation;
 
 namespace Chat.Models.Engine;
 
@@ -10,6 +11,7 @@ public sealed class GenerationEngine : IDisposable
 {
     private readonly GenerationLoop loop;
     private readonly Func<IRunner> createRunner;
+    private readonly Func<Speculator>? createSpeculator;
     private readonly EngineOptions options;
     private readonly TaskCompletionSource ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly AutoResetEvent wake = new(false);
@@ -18,8 +20,10 @@ public sealed class GenerationEngine : IDisposable
     private volatile string? gone;
 
     /// <param name="createRunner">Called once, on the engine's thread; may take seconds.</param>
-    public GenerationEngine(string name, Func<IRunner> createRunner, EngineOptions options, TimeProvider time)
+    /// <param name="createSpeculator">Likewise; <c>null</c> where nobody guesses ahead.</param>
+    public GenerationEngine(string name, Func<IRunner> createRunner, EngineOptions options, TimeProvider time, Func<Speculator>? createSpeculator = null)
     {
+        this.createSpeculator = createSpeculator;
         this.createRunner = createRunner;
         this.options = options;
         loop = new(options, time);
@@ -66,6 +70,8 @@ public sealed class GenerationEngine : IDisposable
         {
             using var runner = createRunner();
             if (runner.Rows < options.Rows) throw new InvalidOperationException($"The runner has {runner.Rows} rows, the engine needs {options.Rows}.");
+            using var speculator = createSpeculator?.Invoke();
+            loop.Speculator = speculator;
             ready.SetResult();
             while (!isStopping)
                 if (!TryStep(runner)) wake.WaitOne();

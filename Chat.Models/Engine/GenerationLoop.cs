@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Chat.Domain.Generation;
 using Chat.Models.Decoding;
+using Chat.Models.Engine.Speculation;
 
 namespace Chat.Models.Engine;
 
@@ -23,6 +24,9 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
     private double meanSeconds = 1;
 
     public Scheduler Scheduler => scheduler;
+
+    /// <summary>Who guesses ahead; <c>null</c> where nobody does. Set and owned by who steps the loop.</summary>
+    public Speculator? Speculator { get; set; }
 
     /// <summary>Thread-safe.</summary>
     /// <exception cref="GenerationException">The queue is full.</exception>
@@ -245,21 +249,56 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
 
     private void Decode(IRunner runner, List<Sequence> active)
     {
-        int[] rows = [.. active.SelectMany(s => s.Live).Select(l => l.Row)], tokens = [.. active.SelectMany(s => s.Live).Select(l => l.Reply!.Token)];
-        try { Copy(runner.Decode(rows, tokens), rows.Length * runner.VocabularySize); }
+        var hasGuesses = Guess(runner, active);
+        int[] rows = [.. active.SelectMany(s => s.Live).Select(l => l.Row)], tokens = [.. active.SelectMany(s => s.Live.Select(l => l.Reply!.Token).Concat(s.Guess))];
+        var start = time.GetTimestamp();
+        try { Copy(hasGuesses ? runner.Verify(rows, [.. active.SelectMany(s => s.Live.Select(_ => 1 + s.Guess.Count))], tokens) : runner.Decode(rows, tokens), tokens.Length * runner.VocabularySize); }
         catch (Exception error)
         {
             Fail(runner, active, error);
             return;
         }
+        Speculator?.Passed(tokens.Length, time.GetElapsedTime(start).TotalSeconds);
         var at = 0;
         foreach (var sequence in active)
         {
-            var length = sequence.Live.Count * runner.VocabularySize;
-            scheduler.Charge(sequence, sequence.Live.Count * ReplyTokenCost);
+            var length = (sequence.Live.Count + sequence.Guess.Count) * runner.VocabularySize;
+            scheduler.Charge(sequence, (sequence.Live.Count + sequence.Guess.Count) * ReplyTokenCost);
             Advance(runner, sequence, scratch.AsSpan(at, length));
             at += length;
         }
+    }
+
+    /// <summary>Lets replies of one hypothesis be guessed ahead.</summary>
+    /// <returns>Whether any was.</returns>
+    private bool Guess(IRunner runner, List<Sequence> active)
+    {
+        if (Speculator is null) return false;
+        var ahead = new List<ReplySpeculation>();
+        foreach (var sequence in active.Where(s => s is { Speculation: not Decoding.Speculation.None, Live.Count: 1 }))
+        {
+            sequence.Ahead ??= Speculator.Start(sequence.Speculation, new() { Row = sequence.Live[0].Row, Context = sequence.Context, Reply = [.. sequence.Prompt().Emitted.Span], Search = sequence.Search });
+            if (sequence.Ahead is not { } reply) continue;
+            reply.Place(sequence.Live[0].Row);
+            // The model adds a token of its own to those guessed.
+            reply.Room = Math.Min(sequence.MaxTokens - 1, runner.MaxReply) - reply.Request.Reply.Count;
+            ahead.Add(reply);
+        }
+        if (ahead.Count == 0) return false;
+        try { Speculator.Guess(ahead, active.Sum(s => s.Live.Count) - ahead.Count); }
+        catch (Exception error)
+        {
+            // Replies go on as they would have without guesses.
+            options.OnFailure(error);
+            Speculator = null;
+            foreach (var reply in ahead) reply.Request.Guess.Clear();
+        }
+        if (ahead.All(reply => reply.Request.Guess.Count == 0)) return false;
+        var feeds = new List<RowTokens>();
+        foreach (var sequence in active) AddLive(feeds, sequence, 1 + sequence.Guess.Count);
+        if (runner.Fits(CollectionsMarshal.AsSpan(feeds))) return true;
+        foreach (var reply in ahead) reply.Request.Guess.Clear();                          // nobody makes room for guesses
+        return false;
     }
 
     // Searches write into their rows, and the runner's memory is not ours.
@@ -270,33 +309,52 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         scores.CopyTo(scratch);
     }
 
+    /// <summary>Lets a search look at the scores behind its hypotheses, and behind the guesses for as long as it says the same; what was guessed wrong is taken back.</summary>
+    /// <param name="scores">[live × V], or where there are guesses [1 + guesses × V].</param>
     private void Advance(IRunner runner, Sequence sequence, Span<float> scores)
     {
-        try { sequence.Search.Step(scores, step); }
-        catch (Exception error)
+        var (right, done) = (0, false);
+        var looks = sequence.Guess.Count > 0 ? 1 + sequence.Guess.Count : 1;
+        while (!done)
         {
-            Fail(runner, [sequence], error);
-            return;
+            try { sequence.Search.Step(scores.Slice(right * (scores.Length / looks), scores.Length / looks), step); }
+            catch (Exception error)
+            {
+                Fail(runner, [sequence], error);
+                return;
+            }
+            foreach (var token in step.Certain)
+            {
+                sequence.Text.Append(token);
+                Count(sequence);
+                if (sequence.Text.IsStopped) break;
+            }
+            done = step.IsDone || sequence.Text.IsStopped;
+            if (!done) GoOn(sequence);
+            if (done || right == sequence.Guess.Count || sequence.Live[0].Reply!.Token != sequence.Guess[right]) break;
+            right++;
         }
+        var wrong = sequence.Guess.Count - right;
+        sequence.Ahead?.Count(right, done && !step.Ended ? right : right + Math.Min(wrong, 1));
 
-        foreach (var token in step.Certain)
-        {
-            sequence.Text.Append(token);
-            Count(sequence);
-            if (sequence.Text.IsStopped) break;
-        }
-        var done = step.IsDone || sequence.Text.IsStopped;
         var (text, tokens) = sequence.Text.Take(final: done);
         if (done)
         {
             var reason = step.Ended || sequence.Text.IsStopped ? FinishReason.Stop : FinishReason.Length;
-            Write(sequence, new(text, tokens, new(reason, sequence.Context.Length, sequence.Emitted.Length + sequence.Chosen)));
+            Write(sequence, new(text, tokens, new(reason, sequence.Context.Length, sequence.Emitted.Length + sequence.Chosen) { Speculation = sequence.Ahead?.Use }));
             End(runner, sequence, reason == FinishReason.Stop ? "stop" : "length", null);
             return;
         }
         // The first chunk goes out even if it is empty: a reply that is stopped early has its prompt counted too.
         if (tokens.Count > 0 || !sequence.HasSpoken) Write(sequence, new(text, tokens));
-        GoOn(sequence);
+        if (wrong > 0) TakeBack(runner, sequence);
+    }
+
+    private void TakeBack(IRunner runner, Sequence sequence)
+    {
+        // The newest token is not fed yet.
+        try { runner.Truncate(sequence.Live[0].Row, sequence.Emitted.Length + sequence.Chosen - 1); }
+        catch (Exception error) { Fail(runner, [sequence], error); }
     }
 
     private static void Write(Sequence sequence, GenerationChunk chunk)
@@ -320,6 +378,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
             if (rows[i] < 0) forks.Add((parents[step.Next[i].Parent].Row, rows[i] = spare.Pop()));
             sequence.Live.Add(new(rows[i], new(step.Next[i].Token, parents[step.Next[i].Parent].Reply)));
         }
+        sequence.Ahead?.Request.Reply.Add(sequence.Live[0].Reply!.Token);
     }
 
     private void Fork(IRunner runner)
@@ -353,6 +412,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
     /// <summary>Takes a request's rows away; it waits for others, into which its hypotheses are read again.</summary>
     private void PutBack(IRunner runner, Sequence sequence)
     {
+        EndGuessing(sequence);
         foreach (var row in sequence.Rows) Free(runner, row);
         scheduler.SetBack(sequence);
         (sequence.IsReading, sequence.Read, sequence.Due, sequence.Scores, sequence.Leader) = (false, 0, 0, [], null);
@@ -380,10 +440,17 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         meanSeconds = 0.9 * meanSeconds + 0.1 * seconds;
         if (ran)
         {
+            EndGuessing(sequence);
             forks.RemoveAll(f => sequence.Rows.Contains(f.To));
             foreach (var row in sequence.Rows) Free(runner, row);
         }
         sequence.Complete(error);
+    }
+
+    private void EndGuessing(Sequence sequence)
+    {
+        try { sequence.Ahead?.End(); }
+        catch (Exception error) { options.OnFailure(error); }                              // the row is overwritten by its next reader anyway
     }
 
     private void Free(IRunner runner, int row)

@@ -44,6 +44,18 @@ public interface IRunner : IDisposable
     /// <returns>[rows.Length × V] raw scores of each row's next token, valid until the next call.</returns>
     ReadOnlySpan<float> Decode(ReadOnlySpan<int> rows, ReadOnlySpan<int> tokens);
 
+    /// <summary>
+    /// Feeds several tokens to each of the given rows: the chosen one and a draft of what may follow. Scores as if the tokens had been fed one after another;
+    /// what turns out wrong is taken back by <see cref="Truncate"/>.
+    /// </summary>
+    /// <param name="counts">Tokens for each row, at least one.</param>
+    /// <param name="tokens">[Σ counts], row after row.</param>
+    /// <returns>[Σ counts × V] raw scores of what follows each token, valid until the next call.</returns>
+    ReadOnlySpan<float> Verify(ReadOnlySpan<int> rows, ReadOnlySpan<int> counts, ReadOnlySpan<int> tokens);
+
+    /// <summary>Makes a row what it was when its reply had <paramref name="length"/> tokens, emitted ones counted.</summary>
+    void Truncate(int row, int length);
+
     /// <summary>Makes each <c>To</c> a copy of what its <c>From</c> was before the call, as if all copies were made at once (beams permute).</summary>
     void Fork(ReadOnlySpan<(int From, int To)> copies);
 
@@ -60,5 +72,17 @@ public static class WholePrompts
         Span<RowTokens> parts = items.Length <= 256 ? stackalloc RowTokens[items.Length] : new RowTokens[items.Length];
         for (var i = 0; i < items.Length; i++) parts[i] = new(items[i].Row, runner.Open(items[i]));
         return runner.Read(parts);
+    }
+}
+
+/// <summary>What every runner asks of a call of <see cref="IRunner.Verify"/>.</summary>
+internal static class DraftCounts
+{
+    /// <exception cref="ArgumentException">Not as many counts as rows, or tokens as counted, or a count below one.</exception>
+    public static void Check(ReadOnlySpan<int> rows, ReadOnlySpan<int> counts, ReadOnlySpan<int> tokens)
+    {
+        var sum = 0;
+        foreach (var count in counts) sum += count >= 1 ? count : throw new ArgumentException($"A row is given {count} tokens: at least one is due.");
+        if (rows.Length != counts.Length || sum != tokens.Length) throw new ArgumentException($"{rows.Length} rows have {counts.Length} counts, and {tokens.Length} tokens are given for {sum} counted.");
     }
 }

@@ -4,6 +4,7 @@ using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using Chat.Domain.Generation;
 using Chat.Models.Decoding;
+using Chat.Models.Engine.Speculation;
 
 namespace Chat.Models.Engine;
 
@@ -164,7 +165,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
     }
 
     private Served Start(ServedModel model) => new(model, Limits(model), model.Reader ?? new DialogueReader(model.Tokenizer, model.Description.MaxPromptTokens),
-        new GenerationEngine(model.Description.Id, () => model.CreateRunner(options.Rows), options with { OnUsage = share => ShowUsage(model.Description.Id, share) }, time));
+        new GenerationEngine(model.Description.Id, () => model.CreateRunner(options.Rows), options with { OnUsage = share => ShowUsage(model.Description.Id, share) }, time, () => Guessing(model, options.Rows, time)));
 
     // All models have as many rows, so the process's share is the mean of theirs.
     private void ShowUsage(string model, double share)
@@ -198,11 +199,21 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
                 Rules = catalog.StartRules(resolved.Options, tokens, dialogue),
             }),
             Width = resolved.Strategy.Width(resolved.Options),
+            Speculation = resolved.Strategy.IsPure ? resolved.Options.Speculation : Decoding.Speculation.None,
+            MaxTokens = resolved.Options.MaxTokens,
             Context = context,
             Emitted = [.. request.Emitted],
             Text = new(tokens, resolved.Options.Stop),
             Arrived = time.GetTimestamp(),
         };
+    }
+
+    private static Speculator Guessing(ServedModel model, int rows, TimeProvider time)
+    {
+        var end = model.Tokens.Separator;
+        var proposers = new Dictionary<Decoding.Speculation, IDraftProposer> { [Decoding.Speculation.Ngram] = new NgramDraft(end) };
+        if (model.CreateDraft is { } create) proposers[Decoding.Speculation.Draft] = new ModelDraft(create(rows), end);
+        return new(proposers, () => new SpeculationPolicy(), time);
     }
 
     private static void CheckRequest(Served model, GenerationRequest request)
@@ -222,7 +233,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
         catalog.Resolve(decoding, configured, model.Model.Description.DefaultDecoding, model.Limits, drawSeed);
 
     private DecodingLimits Limits(ServedModel model) =>
-        new(model.Description.MaxCompletionTokens, options.Rows, model.Tokens.Count, model.Tokens.HasAntonyms);
+        new(model.Description.MaxCompletionTokens, options.Rows, model.Tokens.Count, model.Tokens.HasAntonyms, model.CreateDraft is not null);
 
     private sealed record Served(ServedModel Model, DecodingLimits Limits, IDialogueReader Reader, GenerationEngine Engine);
 }

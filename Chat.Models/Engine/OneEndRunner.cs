@@ -19,6 +19,8 @@ internal sealed class OneEndRunner(IRunner inner, IReadOnlyList<int> ends) : IRu
     public bool Fits(ReadOnlySpan<RowTokens> feeds) => inner.Fits(feeds);
     public ReadOnlySpan<float> Read(scoped ReadOnlySpan<RowTokens> parts) => Joined(inner.Read(parts));
     public ReadOnlySpan<float> Decode(ReadOnlySpan<int> rows, ReadOnlySpan<int> tokens) => Joined(inner.Decode(rows, tokens));
+    public ReadOnlySpan<float> Verify(ReadOnlySpan<int> rows, ReadOnlySpan<int> counts, ReadOnlySpan<int> tokens) => Joined(inner.Verify(rows, counts, tokens));
+    public void Truncate(int row, int length) => inner.Truncate(row, length);
     public void Fork(ReadOnlySpan<(int From, int To)> copies) => inner.Fork(copies);
     public void Free(int row) => inner.Free(row);
     public void Dispose() => inner.Dispose();

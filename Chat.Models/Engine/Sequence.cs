@@ -1,6 +1,7 @@
 using System.Threading.Channels;
 using Chat.Domain.Generation;
 using Chat.Models.Decoding;
+using Chat.Models.Engine.Speculation;
 
 namespace Chat.Models.Engine;
 
@@ -28,6 +29,10 @@ public sealed class Sequence
     /// <summary>Whose the request is, and how it stands to others; see <see cref="Scheduler"/>.</summary>
     public string Tenant { get; init; } = "";
     public int Priority { get; init; }
+
+    /// <summary>Who guesses ahead, for a search that is pure, and the reply's longest.</summary>
+    public Decoding.Speculation Speculation { get; init; }
+    public int MaxTokens { get; init; } = int.MaxValue;
 
     /// <summary>When the request came, by the engine's clock.</summary>
     public required long Arrived { get; init; }
@@ -67,6 +72,12 @@ public sealed class Sequence
     /// <summary>The request has had rows before; it had to give them to others.</summary>
     internal bool HasStarted { get; set; }
     internal bool WasSetBack { get; set; }
+
+    /// <summary>What is guessed and how it goes; <c>null</c> until somebody guesses.</summary>
+    internal ReplySpeculation? Ahead { get; set; }
+
+    /// <summary>The tokens guessed for the next pass.</summary>
+    internal IReadOnlyList<int> Guess => Ahead?.Request.Guess ?? [];
 
     internal int Chosen { get; set; }
     internal bool HasSpoken { get; set; }

@@ -25,6 +25,14 @@ public sealed record ServedModel
     /// <summary>Makes a runner with so many rows; called on the thread that will own it.</summary>
     public required Func<int, IRunner> CreateRunner { get; init; }
 
+    /// <summary>Likewise, of the small model that guesses ahead for this one; <c>null</c> when there is none.</summary>
+    public Func<int, IRunner>? CreateDraft { get; private init; }
+
+    /// <summary>The same model with one that guesses ahead for it.</summary>
+    /// <exception cref="CheckpointException"><c>bad_config</c>: the two do not mean the same by the same ids.</exception>
+    public ServedModel WithDraft(ServedModel draft) => Tokens.MeansTheSameAs(draft.Tokens) ? this with { CreateDraft = draft.CreateRunner }
+        : throw new CheckpointException(CheckpointErrors.BadConfig, $"{draft.Description.Id} is said to be the draft of {Description.Id}, but their vocabularies differ.");
+
     /// <summary>A model folder, run by the kernels of this process. Weights are read when the runner is made; libtorch never is.</summary>
     /// <param name="cacheBytes">Memory for keys and values.</param>
     public static ServedModel OnKernels(ModelFolder folder, WeightFormat format = WeightFormat.Exact, Team? team = null, long cacheBytes = DefaultCacheBytes) => From(folder, rows =>
@@ -97,6 +105,8 @@ public sealed record ServedModel
         public bool Fits(ReadOnlySpan<RowTokens> feeds) => runner.Fits(feeds);
         public ReadOnlySpan<float> Read(scoped ReadOnlySpan<RowTokens> parts) => runner.Read(parts);
         public ReadOnlySpan<float> Decode(ReadOnlySpan<int> rows, ReadOnlySpan<int> tokens) => runner.Decode(rows, tokens);
+        public ReadOnlySpan<float> Verify(ReadOnlySpan<int> rows, ReadOnlySpan<int> counts, ReadOnlySpan<int> tokens) => runner.Verify(rows, counts, tokens);
+        public void Truncate(int row, int length) => runner.Truncate(row, length);
         public void Fork(ReadOnlySpan<(int From, int To)> copies) => runner.Fork(copies);
         public void Free(int row) => runner.Free(row);
 

@@ -61,14 +61,21 @@ internal sealed class TorchDecoder : TorchModel
             if (from + counts[i] == lengths[going[i]]) last[going[i]] = hidden[i, counts[i] - 1].MoveToOuterDisposeScope();
     }
 
-    public override Tensor Decode(ReadOnlySpan<int> rows, Tensor ids)
+    public override Tensor Feed(ReadOnlySpan<int> rows, Tensor ids, ReadOnlySpan<int> counts)
     {
-        foreach (var row in rows)
+        for (var i = 0; i < rows.Length; i++)
         {
-            if (contexts[row] == 0) throw new InvalidOperationException($"Row {row} holds no context.");
-            if (cache.Length(row) - contexts[row] >= MaxReply) throw new InvalidOperationException($"Row {row} holds {MaxReply} tokens of a reply; no more fit.");
+            CheckUsed(rows[i]);
+            if (cache.Length(rows[i]) - contexts[rows[i]] + counts[i] > MaxReply) throw new InvalidOperationException($"Row {rows[i]} holds {cache.Length(rows[i]) - contexts[rows[i]]} of at most {MaxReply} tokens of a reply: {counts[i]} more do not fit.");
         }
-        return model.Step(cache, rows, ids, Ones(rows.Length)).squeeze(1);
+        return model.Step(cache, rows, ids, counts);
+    }
+
+    public override void Truncate(int row, int length)
+    {
+        CheckUsed(row);
+        CheckLength(row, length, cache.Length(row) - contexts[row]);
+        cache.Truncate(row, contexts[row] + length);
     }
 
     public override void Fork(ReadOnlySpan<(int From, int To)> copies)
@@ -87,4 +94,9 @@ internal sealed class TorchDecoder : TorchModel
     }
 
     public override void Dispose() => cache.Dispose();
+
+    private void CheckUsed(int row)
+    {
+        if (contexts[row] == 0) throw new InvalidOperationException($"Row {row} holds no context.");
+    }
 }

@@ -41,7 +41,14 @@ internal sealed class TorchEncoderDecoder : TorchModel
         return logits.flatten(0, 1).index_select(0, last);
     }
 
-    public override Tensor Decode(ReadOnlySpan<int> rows, Tensor ids) => model.Step(cache, rows, ids, Ones(rows.Length)).squeeze(1);
+    public override Tensor Feed(ReadOnlySpan<int> rows, Tensor ids, ReadOnlySpan<int> counts) => model.Step(cache, rows, ids, counts);
+
+    public override void Truncate(int row, int length)
+    {
+        if (!cache.IsUsed(row)) throw new InvalidOperationException($"Row {row} holds no context.");
+        CheckLength(row, length, cache.Length(row) - 1);
+        cache.Truncate(row, length + 1);
+    }
 
     public override void Fork(ReadOnlySpan<(int From, int To)> copies) => cache.Fork(copies);
 

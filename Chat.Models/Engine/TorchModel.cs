@@ -15,9 +15,14 @@ internal abstract class TorchModel : IDisposable
     /// <summary>Reads tokens of prompts into rows, from the given ones on; all where not <see cref="ReadsInParts"/>. [ended V]: scores of the next token of prompts that end here, or <c>null</c> when none does.</summary>
     public abstract Tensor? Read(ReadOnlySpan<PrefillItem> items, int[] rows, int[] from, int[] counts);
 
-    /// <summary>Feeds a token to each row, [n 1]. [n V]</summary>
+    /// <summary>Feeds <c>counts[i]</c> tokens of [n T] to row <c>rows[i]</c>. [n T V]; what stands at pads holds no meaning.</summary>
     /// <exception cref="InvalidOperationException">A row is free, or full.</exception>
-    public abstract Tensor Decode(ReadOnlySpan<int> rows, Tensor ids);
+    public abstract Tensor Feed(ReadOnlySpan<int> rows, Tensor ids, ReadOnlySpan<int> counts);
+
+    /// <summary>Keeps the first tokens of a row's reply.</summary>
+    /// <exception cref="InvalidOperationException">The row is free.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">The reply does not have so many tokens.</exception>
+    public abstract void Truncate(int row, int length);
 
     public abstract void Fork(ReadOnlySpan<(int From, int To)> copies);
     public abstract void Free(int row);
@@ -35,10 +40,8 @@ internal abstract class TorchModel : IDisposable
         return tensor(ids, [items.Length, longest], dtype: ScalarType.Int64, device: Device);
     }
 
-    protected static int[] Ones(int count)
+    protected static void CheckLength(int row, int length, int tokens)
     {
-        var ones = new int[count];
-        ones.AsSpan().Fill(1);
-        return ones;
+        if (length < 0 || length > tokens) throw new ArgumentOutOfRangeException(nameof(length), length, $"Row {row}'s reply has {tokens} tokens.");
     }
 }

@@ -81,13 +81,43 @@ public sealed class TorchRunner : IRunner
     {
         if (rows.Length != tokens.Length) throw new ArgumentException($"{rows.Length} rows are given {tokens.Length} tokens.");
         if (rows.IsEmpty) return [];
-        CheckRows(rows);
-        foreach (var row in rows)
-            if (!prompts[row].Item.Context.IsEmpty) throw new InvalidOperationException($"Row {row} has not read its prompt.");
+        CheckRead(rows);
         CheckIds(tokens);
         using var gradients = no_grad();
         using var scope = NewDisposeScope();
-        return Scores(model.Decode(rows, tensor(tokens.ToArray(), [rows.Length, 1], dtype: ScalarType.Int64, device: model.Device)));
+        var ones = new int[rows.Length];
+        ones.AsSpan().Fill(1);
+        return Scores(model.Feed(rows, tensor(tokens.ToArray(), [rows.Length, 1], dtype: ScalarType.Int64, device: model.Device), ones).squeeze(1));
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="ArgumentException">Not as many counts as rows, or tokens as counted; a count below one, a row twice, an id outside the vocabulary.</exception>
+    /// <exception cref="InvalidOperationException">A row is free, or has no room for its tokens.</exception>
+    public ReadOnlySpan<float> Verify(ReadOnlySpan<int> rows, ReadOnlySpan<int> counts, ReadOnlySpan<int> tokens)
+    {
+        DraftCounts.Check(rows, counts, tokens);
+        if (rows.IsEmpty) return [];
+        CheckRead(rows);
+        CheckIds(tokens);
+        var longest = 0;
+        foreach (var count in counts) longest = Math.Max(longest, count);
+        var ids = new int[rows.Length * longest];
+        var real = new long[tokens.Length];                                                                     // where each token stands among the padded ones
+        for (int i = 0, done = 0; i < rows.Length; done += counts[i++])
+            for (var t = 0; t < counts[i]; t++) (ids[i * longest + t], real[done + t]) = (tokens[done + t], i * longest + t);
+        using var gradients = no_grad();
+        using var scope = NewDisposeScope();
+        var logits = model.Feed(rows, tensor(ids, [rows.Length, longest], dtype: ScalarType.Int64, device: model.Device), counts);      // [n T V]
+        return Scores(logits.flatten(0, 1).index_select(0, tensor(real, device: model.Device)));
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="InvalidOperationException">The row is free.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">The reply does not have so many tokens.</exception>
+    public void Truncate(int row, int length)
+    {
+        CheckRow(row);
+        model.Truncate(row, length);
     }
 
     /// <inheritdoc/>
@@ -139,6 +169,13 @@ public sealed class TorchRunner : IRunner
             CheckRow(row);
             if (!seen.Add(row)) throw new ArgumentException($"Row {row} stands twice in one call.");
         }
+    }
+
+    private void CheckRead(ReadOnlySpan<int> rows)
+    {
+        CheckRows(rows);
+        foreach (var row in rows)
+            if (!prompts[row].Item.Context.IsEmpty) throw new InvalidOperationException($"Row {row} has not read its prompt.");
     }
 
     private void CheckRow(int row)

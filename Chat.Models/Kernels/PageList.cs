@@ -56,6 +56,14 @@ public sealed class PageList(KeyValuePages store, int maxTokens)
         pages[index] = page;
     }
 
+    /// <summary>Forgets the tokens behind the first so many; pages that held nothing else are released.</summary>
+    public void Truncate(int tokens)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)tokens, (uint)Tokens);
+        Tokens = tokens;
+        while (Count > PagesFor(tokens)) store.Release(pages[--Count]);
+    }
+
     /// <summary>Becomes another list's past, sharing its pages. What this one held is released.</summary>
     public void Become(PageList other)
     {

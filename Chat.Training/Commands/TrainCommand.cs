@@ -51,6 +51,6 @@ public sealed class TrainCommand(PluginCatalog plugins, TimeProvider time, IAnsi
         if (!bars.TryGetValue(update.Stage.Name, out var bar))
             bars[update.Stage.Name] = bar = progress.AddTask(update.Stage.Name, maxValue: update.Stage.Steps);
         bar.Value = update.Step;
-        bar.Description = Markup.Escape($"{update.Stage.Name} {update.Step}/{update.Stage.Steps} loss {update.Loss:F3} {update.TokensPerSecond:N0} tok/s");
+        bar.Description = Markup.Escape($"{update.Stage.Name} {update.Step}/{update.Stage.Steps} loss {update.Loss:F3} {update.TokensPerSecond:N0} tokens/s");
     }
 }

@@ -26,7 +26,7 @@ public static class ModelCard
             ["licence"] = card.Licence,
             ["notes"] = card.Notes,
             ["parameters"] = EncoderDecoder.ParameterCount(config),
-            ["weights"] = new JsonObject { ["type"] = "BF16", ["bytes"] = bytes, ["quantisation"] = null, ["draftOf"] = null },
+            ["weights"] = new JsonObject { ["type"] = "BF16", ["bytes"] = bytes, ["quantisation"] = null, ["draftOf"] = card.DraftOf },
             ["seed"] = recipe.Seed,
             ["commit"] = commit,
             ["training"] = new JsonArray([.. trained.Select(run => (JsonNode)new JsonObject

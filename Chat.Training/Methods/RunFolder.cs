@@ -27,8 +27,15 @@ public sealed class RunFolder
 
     public RunFolder(string path)
     {
-        Root = Directory.CreateDirectory(path).FullName;
-        Directory.CreateDirectory(Checkpoints);
+        Root = Path.GetFullPath(path);
+        try
+        {
+            Directory.CreateDirectory(Checkpoints);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException($"The run folder {Root} cannot be made: {error.Message} Name another place with --runs.", error);
+        }
         foreach (var half in Directory.EnumerateDirectories(Checkpoints, "*.part")) Directory.Delete(half, recursive: true);
     }
 

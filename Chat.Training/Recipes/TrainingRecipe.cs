@@ -51,7 +51,7 @@ public sealed record TrainingRecipe(
 /// <param name="Licence">Of the weights, with what is open about it.</param>
 /// <param name="Notes">What a reader must know before using it.</param>
 /// <param name="DefaultDecoding">Options used where nobody gives others.</param>
-public sealed record CardRecipe(string Id, string Licence, string Notes, JsonObject DefaultDecoding, string? Teacher = null, string? Parent = null);
+public sealed record CardRecipe(string Id, string Licence, string Notes, JsonObject DefaultDecoding, string? Teacher = null, string? Parent = null, string? DraftOf = null);
 
 /// <param name="Vocabulary">Tokens, specials and bytes among them.</param>
 /// <param name="Corpora">Corpus to the number of characters that are counted, from documents spread evenly over it.</param>

@@ -7,6 +7,7 @@ root.Subcommands.Add(DecodeSpeed.Command());
 root.Subcommands.Add(KernelSpeed.Command());
 root.Subcommands.Add(WeightQuality.Command());
 root.Subcommands.Add(StrategyCost.Command());
+root.Subcommands.Add(SpeculationGain.Command());
 root.Subcommands.Add(GateCost.Command());
 root.Subcommands.Add(ServeCommand.Command());
 root.Subcommands.Add(StartUp.Command());

@@ -69,6 +69,20 @@ public sealed class OptionTests
     }
 
     [Fact]
+    public void Who_guesses_is_named_and_a_draft_must_be_there()
+    {
+        Assert.Equal(Speculation.None, Resolve("{}").Options.Speculation);
+        Assert.Equal(Speculation.Ngram, Resolve("""{"speculation":"ngram"}""").Options.Speculation);
+        Assert.Equal("ngram", (string)Resolve("""{"speculation":"ngram"}""").Spelled()["speculation"]!);
+        foreach (var wrong in new[] { """{"speculation":"draft"}""", """{"speculation":"Ngram"}""", """{"speculation":"1"}""", """{"speculation":1}""", """{"speculation":true}""" })
+            Assert.Equal((GenerationError.InvalidOption, "speculation"), Assert.Throws<GenerationException>(() => Resolve(wrong)) is var error ? (error.Error, error.Parameter) : default);
+
+        JsonObject Draft() => new() { ["speculation"] = "draft" };
+        Assert.Equal(Speculation.Draft, Catalog.Resolve(Draft(), null, null, Limits with { HasDraft = true }, () => 1).Options.Speculation);
+        Assert.Equal(Speculation.None, Catalog.Resolve(null, Draft(), null, Limits, () => 1).Options.Speculation);       // a default for models that have one
+    }
+
+    [Fact]
     public void More_tokens_than_the_model_can_write_are_too_long()
     {
         Assert.Equal(GenerationError.TooLong, Assert.Throws<GenerationException>(() => Resolve("""{"maxTokens":101}""")).Error);

@@ -117,6 +117,30 @@ public sealed class StrategyTests
         Assert.InRange(chiSquare, 0, 18.5);                                                // 99.9 % of χ² with 4 degrees
     }
 
+    /// <summary>What speculation lives on: P = Σᵢ 1 / Σⱼ max(pⱼ/pᵢ, qⱼ/qᵢ) (Daliri, Musco and Suresh, arXiv 2408.07978), never below (1 − δ) / (1 + δ).</summary>
+    [Theory]
+    [InlineData(1, 2), InlineData(3, 4), InlineData(5, 6), InlineData(7, 7)]
+    public void Two_models_under_one_stream_draw_the_same_token_as_often_as_the_paper_says(int one, int other)
+    {
+        int Draw(int model, long seed) => new ToyModel(model, 7).Run(new Sample(), new DecodingOptions { MinTokens = 0, MaxTokens = 1, Seed = seed }, Catalog).Ids is [var id] ? id : ToyModel.Separator;
+        double[] Law(int model)
+        {
+            var logits = new ToyModel(model, 7).Logits([]);
+            logits[0] = float.NegativeInfinity;
+            Scores.LogSoftmax(logits);
+            return [.. logits.Skip(1).Select(z => Math.Exp(z))];
+        }
+        var (p, q) = (Law(one), Law(other));
+        var expected = Enumerable.Range(0, p.Length).Sum(i => 1 / Enumerable.Range(0, p.Length).Sum(j => Math.Max(p[j] / p[i], q[j] / q[i])));
+        const int runs = 20_000;
+
+        var same = Enumerable.Range(0, runs).Count(seed => Draw(one, seed) == Draw(other, seed)) / (double)runs;
+
+        Assert.Equal(expected, same, 5 * Math.Sqrt(expected * (1 - expected) / runs) + 1e-12);
+        var distance = p.Zip(q, (a, b) => Math.Abs(a - b)).Sum() / 2;
+        Assert.InRange(expected, (1 - distance) / (1 + distance) - 1e-12, 1 - distance + 1e-12);
+    }
+
     [Fact]
     public void Drawing_without_replacement_draws_each_once_and_by_weight()
     {

@@ -39,6 +39,25 @@ public sealed class DecoderRunnerTests
                 runner.Fork(copies);
                 foreach (var (from, to) in copies) texts[to] = (before[from].Context, [.. before[from].Reply]);
             }
+            else if (texts.Count > 0 && random.Next(3) == 0)
+            {
+                int[] rows = [.. texts.Keys.Where(row => texts[row].Reply.Count <= MaxReply - 3 && random.Next(3) > 0)];
+                int[][] drafts = [.. rows.Select(_ => TinyDecoder.Ids(random.Next(1, 4), random.Next()))];
+                var all = runner.Verify(rows, [.. drafts.Select(draft => draft.Length)], [.. drafts.SelectMany(draft => draft)]).ToArray();
+                var at = 0;
+                for (var i = 0; i < rows.Length; i++)
+                {
+                    var reply = texts[rows[i]].Reply;
+                    foreach (var token in drafts[i])
+                    {
+                        reply.Add(token);
+                        Check([rows[i]], all[(at * runner.VocabularySize)..(++at * runner.VocabularySize)]);
+                    }
+                    var wrong = random.Next(drafts[i].Length + 1);
+                    reply.RemoveRange(reply.Count - wrong, wrong);
+                    runner.Truncate(rows[i], reply.Count);
+                }
+            }
             else
             {
                 int[] fed = [.. texts.Keys.Where(row => texts[row].Reply.Count < MaxReply && random.Next(3) > 0)];

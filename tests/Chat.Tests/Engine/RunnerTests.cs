@@ -29,7 +29,7 @@ public abstract class RunnerTests : IDisposable
         for (var step = 0; step < 120; step++)
         {
             var free = Enumerable.Range(0, runner.Rows).Except(rows.Keys).ToArray();
-            switch (random.Next(4))
+            switch (random.Next(6))
             {
                 case 0 when free.Length > 0:
                     var items = free.Take(random.Next(1, free.Length + 1)).Select(row => (Row: row, Context: TinyModel.Ids(random.Next(1, 25), random.Next()), Emitted: TinyModel.Ids(random.Next(4), random.Next()))).ToArray();
@@ -49,6 +49,24 @@ public abstract class RunnerTests : IDisposable
                     runner.Free(gone);
                     rows.Remove(gone);
                     break;
+                case 3 when rows.Count > 0:
+                    var drafted = rows.Where(pair => pair.Value.Reply.Count < runner.MaxReply - 4 && random.Next(3) > 0).Select(pair => (Row: pair.Key, Tokens: TinyModel.Ids(random.Next(1, 5), random.Next()))).OrderBy(_ => random.Next()).ToArray();
+                    var all = runner.Verify([.. drafted.Select(draft => draft.Row)], [.. drafted.Select(draft => draft.Tokens.Length)], [.. drafted.SelectMany(draft => draft.Tokens)]).ToArray();
+                    var at = 0;
+                    foreach (var (row, tokens) in drafted)
+                    {
+                        foreach (var token in tokens)
+                        {
+                            rows[row].Reply.Add(token);
+                            Check([row], all[(at * runner.VocabularySize)..(++at * runner.VocabularySize)]);
+                        }
+                        TakeBack(row, random.Next(tokens.Length + 1));
+                    }
+                    break;
+                case 4 when rows.Count > 0:
+                    var shortened = rows.Keys.ElementAt(random.Next(rows.Count));
+                    TakeBack(shortened, random.Next(rows[shortened].Reply.Count + 1));
+                    break;
                 default:
                     var fed = rows.Where(pair => pair.Value.Reply.Count < runner.MaxReply - 1 && random.Next(3) > 0).Select(pair => pair.Key).OrderBy(_ => random.Next()).ToArray();
                     foreach (var row in fed) rows[row].Reply.Add(random.Next(6, 40));
@@ -61,6 +79,13 @@ public abstract class RunnerTests : IDisposable
                     runner.Free(row);
                     rows.Remove(row);
                 }
+        }
+
+        void TakeBack(int row, int count)
+        {
+            var reply = rows[row].Reply;
+            reply.RemoveRange(reply.Count - count, count);
+            runner.Truncate(row, reply.Count);
         }
 
         void Check(int[] called, float[] scores)
@@ -121,6 +146,15 @@ public abstract class RunnerTests : IDisposable
         Assert.Throws<ArgumentException>(() => runner.Decode([0], [runner.VocabularySize]).Length);
         Assert.Throws<ArgumentException>(() => runner.Decode([0, 0], [7, 7]).Length);
         Assert.Throws<ArgumentException>(() => runner.Decode([0], []).Length);
+        Assert.Throws<ArgumentException>(() => runner.Verify([0], [2], [7]).Length);
+        Assert.Throws<ArgumentException>(() => runner.Verify([0], [0], []).Length);
+        Assert.Throws<ArgumentException>(() => runner.Verify([0, 0], [1, 1], [7, 7]).Length);
+        Assert.Throws<ArgumentException>(() => runner.Verify([0], [2], [7, runner.VocabularySize]).Length);
+        Assert.Throws<InvalidOperationException>(() => runner.Verify([0], [runner.MaxReply + 1], new int[runner.MaxReply + 1]).Length);
+        Assert.Throws<InvalidOperationException>(() => runner.Verify([1], [1], [7]).Length);
+        Assert.Throws<InvalidOperationException>(() => runner.Truncate(1, 0));
+        Assert.Throws<ArgumentOutOfRangeException>(() => runner.Truncate(0, 1));
+        Assert.Throws<ArgumentOutOfRangeException>(() => runner.Truncate(0, -1));
         TinyModel.Close(Whole(context, [7]), runner.Decode([0], [7]));
     }
 

@@ -44,6 +44,39 @@ public sealed class ServedModelTests : IDisposable
     }
 
     [Theory]
+    [InlineData("""{"strategy":"greedy","maxTokens":30}""")]
+    [InlineData("""{"strategy":"sample","maxTokens":30}""")]
+    public async Task Shipped_models_say_the_same_whoever_guesses(string decoding)
+    {
+        var (teacher, student) = (ModelFolder.Open(Shipped("chat-teacher")), ModelFolder.Open(Shipped("chat-student")));
+        Assert.Equal(teacher.Description.Id, student.DraftOf);
+        using var pair = new InProcessChatModels([ServedModel.OnKernels(teacher).WithDraft(ServedModel.OnKernels(student))], catalog, null, new() { Rows = 4 }, TimeProvider.System, () => 9);
+        async Task<List<GenerationChunk>> Ask(string speculation)
+        {
+            var wish = JsonNode.Parse(decoding)!.AsObject();
+            wish["speculation"] = speculation;
+            var chunks = new List<GenerationChunk>();
+            await foreach (var chunk in pair.GenerateAsync(new() { RequestId = "r", Model = "chat-teacher", Messages = [new(ChatRole.User, "What brings you here, stranger?")], Decoding = wish }, default)) chunks.Add(chunk);
+            return chunks;
+        }
+        var plain = await Ask("none");
+        Assert.Null(plain[^1].End!.Speculation);
+        foreach (var speculation in new[] { "ngram", "draft" })
+        {
+            var guessed = await Ask(speculation);
+            Assert.Equal(plain.SelectMany(c => c.Tokens).Select(t => t.Chosen.Id), guessed.SelectMany(c => c.Tokens).Select(t => t.Chosen.Id));
+            Assert.Equal(Text(plain), Text(guessed));
+            Assert.InRange(guessed[^1].End!.Speculation!.Confirmed, 0, guessed[^1].End!.Speculation!.Guessed);
+        }
+    }
+
+    [Fact]
+    public void A_draft_of_another_vocabulary_is_refused() =>
+        Assert.Equal(CheckpointErrors.BadConfig, Assert.Throws<CheckpointException>(() => ServedModel.OnKernels(folder).WithDraft(ServedModel.OnKernels(ModelFolder.Open(Shipped("chat-student"))))).Kind);
+
+    private static string Shipped(string name) => Path.Combine(AppContext.BaseDirectory, "Shipped", name);
+
+    [Theory]
     [InlineData("sample")]
     [InlineData("beam-ctl")]
     [InlineData("eva2")]

@@ -17,6 +17,9 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
     /// <summary>Raises the scores of these tokens, so that replies are text of them.</summary>
     public IReadOnlyList<int> Favourites { get; init; } = [];
 
+    /// <summary>How far scores are off: a toy with some of it is like one without, as a student is like its teacher.</summary>
+    public float Blur { get; init; }
+
     /// <summary>Score of the end token is raised by this for each token of the reply.</summary>
     public float Tiredness { get; init; } = 0.3f;
 
@@ -102,6 +105,33 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
         return scores.ToArray();
     }
 
+    public ReadOnlySpan<float> Verify(ReadOnlySpan<int> rows, ReadOnlySpan<int> counts, ReadOnlySpan<int> tokens)
+    {
+        Check("verify");
+        Assert.Equal(rows.Length, rows.ToArray().Distinct().Count());
+        Assert.Equal(counts.ToArray().Sum(), tokens.Length);
+        var scores = new List<float>();
+        for (int i = 0, t = 0; i < rows.Length; i++)
+        {
+            Assert.Null(prompts[rows[i]]);
+            for (var end = t + counts[i]; t < end; t++)
+            {
+                held[rows[i]]!.Add(tokens[t]);
+                scores.AddRange(Scores(held[rows[i]]!));
+            }
+        }
+        CheckMemory();
+        return scores.ToArray();
+    }
+
+    public void Truncate(int row, int length)
+    {
+        Check("truncate");
+        var (ids, start) = (held[row]!, held[row]!.IndexOf(-1) + 1);
+        Assert.InRange(length, 0, ids.Count - start);
+        ids.RemoveRange(start + length, ids.Count - start - length);
+    }
+
     public void Fork(ReadOnlySpan<(int From, int To)> copies)
     {
         Check("fork");
@@ -145,6 +175,7 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
         var draws = new RandomStream((long)hash, 0).At(0);
         var scores = new float[vocabulary];
         foreach (ref var s in scores.AsSpan()) s = 3 * (float)(draws.Next() + draws.Next() + draws.Next());
+        foreach (ref var s in scores.AsSpan()) s += Blur * (float)(draws.Next() - 0.5);
         foreach (var id in Favourites) scores[id] += 6;
         scores[1] += Tiredness * (ids.Count - ids.IndexOf(-1));
         return scores;

@@ -56,6 +56,30 @@ public sealed class CpuDecoderTests
         }
     }
 
+    [Theory, MemberData(nameof(Families))]
+    public void A_draft_scores_bit_for_bit_as_its_tokens_one_by_one_and_leaves_no_trace_when_taken_back(string family)
+    {
+        using var model = TinyDecoder.Build(family);
+        using var runner = Packed(model, rows: 4, WeightFormat.Int8);
+        PrefillItem Item(int row, params int[] emitted) => new(row, TinyDecoder.Ids(3 + 4 * row, row), emitted);
+        runner.Prefill([Item(0), Item(1, 8), Item(2)]);
+
+        var drafted = runner.Verify([2, 0, 1], [3, 1, 2], [7, 8, 9, 10, 11, 12]).ToArray();
+        foreach (var (row, kept) in new[] { (2, 1), (0, 1), (1, 1) }) runner.Truncate(row, kept);
+        var goesOn = runner.Decode([0, 1, 2], [20, 21, 22]).ToArray();
+
+        (int Row, int[] Before, int[] Fed, int Kept)[] rows = [(2, [], [7, 8, 9], 1), (0, [], [10], 1), (1, [8], [11, 12], 0)];
+        var at = 0;
+        foreach (var (row, before, fed, kept) in rows)
+        {
+            runner.Prefill([Item(3, before) with { Context = TinyDecoder.Ids(3 + 4 * row, row) }]);
+            foreach (var token in fed) Assert.Equal(runner.Decode([3], [token]), drafted.AsSpan(at++ * runner.VocabularySize, runner.VocabularySize));
+            runner.Prefill([new(3, TinyDecoder.Ids(3 + 4 * row, row), (int[])[.. before, .. fed[..kept]])]);
+            Assert.Equal(runner.Decode([3], [20 + row]), goesOn.AsSpan(row * runner.VocabularySize, runner.VocabularySize));
+        }
+        Assert.Throws<ArgumentOutOfRangeException>(() => runner.Truncate(0, 3));
+    }
+
     [Fact]
     public void A_prompt_longer_than_a_pass_is_read_in_pieces()
     {

@@ -124,6 +124,61 @@ public sealed class CpuRunnerTests : RunnerTests
     }
 
     [Fact]
+    public void A_draft_scores_bit_for_bit_as_its_tokens_one_by_one_however_many_there_are()
+    {
+        using var model = TinyModel.Build(TinyModel.Config with { MaxReply = 40 });
+        using var runner = Packed(model, 5);
+        int[] rows = [3, 0, 2, 1], counts = [17, 1, 30, 5];
+        int[][] drafts = [.. counts.Select((count, i) => TinyModel.Ids(count, 20 + i))];
+        PrefillItem Item(int row) => new(row, TinyModel.Ids(3 + row, row), TinyModel.Ids(row, row + 10));
+        runner.Prefill([Item(0), Item(1), Item(2), Item(3)]);
+
+        var together = runner.Verify(rows, counts, [.. drafts.SelectMany(draft => draft)]).ToArray();
+
+        var at = 0;
+        for (var i = 0; i < rows.Length; i++)
+        {
+            runner.Prefill([Item(rows[i]) with { Row = 4 }]);
+            foreach (var token in drafts[i]) Assert.Equal(runner.Decode([4], [token]), together.AsSpan(at++ * runner.VocabularySize, runner.VocabularySize));
+        }
+    }
+
+    [Fact]
+    public void What_is_taken_back_leaves_no_trace_in_its_row_or_in_a_copy_of_it_and_gives_pages_back()
+    {
+        using var model = TinyModel.Build(TinyModel.Config with { MaxContext = 40, MaxReply = 60 });
+        using var runner = Packed(model, 3);
+        int[] context = TinyModel.Ids(20, 1), reply = TinyModel.Ids(20, 2);
+        runner.Prefill([new(0, context, reply)]);                           // with the start token 21 tokens: two pages
+        var free = runner.FreePages;
+
+        runner.Verify([0], [30], TinyModel.Ids(30, 3));
+        Assert.Equal(free - 2, runner.FreePages);
+        runner.Fork([(0, 1)]);
+        runner.Truncate(0, 22);
+        Assert.Equal(free - 2, runner.FreePages);                           // the copy still holds all four
+        var short0 = runner.Decode([0], [9]).ToArray();
+        Assert.Equal(free - 3, runner.FreePages);                           // the second page was shared, and is written
+        var long1 = runner.Decode([1], [9]).ToArray();
+        runner.Free(1);
+        Assert.Equal(free, runner.FreePages);
+        runner.Truncate(0, 3);
+        Assert.Equal(free + 1, runner.FreePages);
+        runner.Truncate(0, 3);
+        var shorter0 = runner.Verify([0], [2], [9, 10]).ToArray();
+
+        int[] drafted = TinyModel.Ids(30, 3);
+        float[] Fresh(int[] emitted, int[] fed)
+        {
+            runner.Prefill([new(2, context, emitted)]);
+            return runner.Verify([2], [fed.Length], fed).ToArray();
+        }
+        Assert.Equal(Fresh([.. reply, .. drafted[..2]], [9]), short0);
+        Assert.Equal(Fresh([.. reply, .. drafted], [9]), long1);
+        Assert.Equal(Fresh(reply[..3], [9, 10]), shorter0);
+    }
+
+    [Fact]
     public void Forks_share_pages_and_freed_rows_give_them_back()
     {
         using var model = TinyModel.Build(TinyModel.Config with { MaxContext = 40, MaxReply = 40 });
