@@ -49,6 +49,7 @@ public sealed class EvaSearch : ISearch
             new OccurrencePenaltyRule().Start(options, context.Tokens, context.Dialogue),
             new LogitBiasRule().Start(options, context.Tokens, context.Dialogue),
             new BadWordsRule().Start(options, context.Tokens, context.Dialogue),
+            new GuidedRule().Start(options, context.Tokens, context.Dialogue),
         ];
         var start = new RowRules([.. rules.OfType<IRowRule>()]);
         foreach (var id in context.Emitted.Span) start.Append(id);

@@ -125,7 +125,7 @@ public sealed class StrategyConformanceTests
         var options = new DecodingOptions
         {
             RepetitionPenalty = 1.3, NoRepeatNgram = 1, MinTokens = 100, FrequencyPenalty = 1, PresencePenalty = 1, Antonyms = true,
-            LogitBias = new Dictionary<int, double> { [13] = -100, [4] = 3 }, BadWords = ["你", "好吗", "a"], EqualLines = true,
+            LogitBias = new Dictionary<int, double> { [13] = -100, [4] = 3 }, BadWords = ["你", "好吗", "a"], EqualLines = true, GuidedRegex = "[^x]*",
         };
         var tokens = EvaGoldenTests.Tokens;
         // Every entry seen: n = 1 bans them all. The last utterance is a line of five characters.
@@ -137,9 +137,9 @@ public sealed class StrategyConformanceTests
         var state = rule.Start(options, tokens, dialogue)!;
         foreach (var id in reply) state.Append(id);
         var fork = state.Fork();
-        state.Apply(row, reply);
+        new RowRules([state]).Apply(row, reply);
         state.Append(17);
-        fork.Apply(again, reply);
+        new RowRules([fork]).Apply(again, reply);
 
         Assert.Equal(again, row);
         Assert.Contains(row, float.IsFinite);
