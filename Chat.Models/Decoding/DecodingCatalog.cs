@@ -95,6 +95,7 @@ public sealed class DecodingCatalog
         RepetitionPenalty = given.Contains("repetitionPenalty") ? options.RepetitionPenalty : 1,
         NoRepeatNgram = given.Contains("noRepeatNgram") ? options.NoRepeatNgram : 0,
         Antonyms = given.Contains("antonyms") && options.Antonyms,
+        EqualLines = given.Contains("equalLines") && options.EqualLines,
         MinTokens = given.Contains("minTokens") ? options.MinTokens : 0,
     };
 
@@ -141,5 +142,6 @@ public sealed class DecodingCatalog
 
     private static GenerationException Invalid(string message, string parameter) => new(GenerationError.InvalidOption, message, parameter);
 
-    private static T Create<T>(PluginDescription plugin) => (T)(Activator.CreateInstance(plugin.Type) ?? throw new InvalidOperationException($"Plugin {plugin.Type} has no public constructor without parameters."));
+    private static T Create<T>(PluginDescription plugin) => plugin.Type.GetConstructor([]) is { } constructor ? (T)constructor.Invoke(null)
+        : throw new InvalidOperationException($"Plugin {plugin.Type} has no public constructor without parameters.");
 }

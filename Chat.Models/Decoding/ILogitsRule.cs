@@ -56,6 +56,9 @@ public sealed class RowRules(IReadOnlyList<IRowRule> rules)
         foreach (var rule in rules) rule.Append(token);
     }
 
+    /// <summary>These rules, and one more behind them.</summary>
+    public RowRules And(IRowRule last) => new([.. rules, last]);
+
     public RowRules Fork() => rules.Count == 0 ? this : new([.. rules.Select(r => r.Fork())]);
 }
 

@@ -1,5 +1,6 @@
 using Chat.Domain.Plugins;
 using Chat.Models.Decoding;
+using Chat.Tests.Plugins;
 using CsCheck;
 
 namespace Chat.Tests.Decoding;
@@ -7,7 +8,8 @@ namespace Chat.Tests.Decoding;
 /// <summary>What holds for every plugin of the kinds decoding and rule; a new one is found in the catalog.</summary>
 public sealed class StrategyConformanceTests
 {
-    private static readonly PluginCatalog Plugins = new(typeof(IDecodingStrategy).Assembly);
+    // An external plugin keeps the same promises.
+    private static readonly PluginCatalog Plugins = new([typeof(IDecodingStrategy).Assembly, .. PluginFolder.Load(PluginFolderTests.Sample, [typeof(PluginCatalog).Assembly, typeof(IDecodingStrategy).Assembly])]);
     public static DecodingCatalog Catalog { get; } = new(Plugins);
 
     public static TheoryData<string> Strategies => [.. Plugins.OfKind("decoding").Select(p => p.Name)];
@@ -16,7 +18,7 @@ public sealed class StrategyConformanceTests
     [Fact]
     public void The_catalog_holds_the_presets()
     {
-        Assert.Equal(["beam", "beam-ctl", "beam-sample", "contrastive", "diverse-beam", "eva2", "eva2-compat", "greedy", "sample", "sample-steady", "top-a", "typical"], Plugins.OfKind("decoding").Select(p => p.Name));
+        Assert.Equal(["beam", "beam-ctl", "beam-sample", "contrastive", "diverse-beam", "eva2", "eva2-compat", "greedy", "sample", "sample-epsilon", "sample-steady", "top-a", "typical"], Plugins.OfKind("decoding").Select(p => p.Name));
     }
 
     [Theory]
