@@ -9,7 +9,7 @@ namespace Chat.Api.Hosts;
 /// </summary>
 public static class DecodingDefaults
 {
-    private static readonly string[] Texts = ["strategy", "stop", "badWords"];
+    private static readonly string[] Texts = ["strategy", "stop", "badWords", "guidedRegex"];
 
     /// <returns><c>null</c> when nothing is configured.</returns>
     public static JsonObject? Read(IConfiguration configuration)

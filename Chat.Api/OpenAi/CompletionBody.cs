@@ -60,6 +60,12 @@ public sealed record CompletionBody
     [JsonPropertyName("top_logprobs"), Range(0, CompletionRequest.MaxTopLogprobs), Description("Alternatives to report with each token; needs logprobs.")]
     public int? TopLogprobs { get; init; }
 
+    [JsonPropertyName("response_format"), Description("text, json_object, or json_schema with a schema that the whole answer will fit; keywords that are not supported are named in the error.")]
+    public ResponseFormatBody? ResponseFormat { get; init; }
+
+    [JsonPropertyName("guided_regex"), Description("An expression that the whole answer will fit."), MaxLength(4096)]
+    public string? GuidedRegex { get; init; }
+
     [Description("Decoding options of this server: strategy and the strategy's own; see /api/plugins.")]
     public JsonObject? Decoding { get; init; }
 }
@@ -71,6 +77,23 @@ public sealed record MessageBody
 
     [Description("A string, or an array of parts of type text; at most 20,000 characters.")]
     public required JsonElement Content { get; init; }
+}
+
+public sealed record ResponseFormatBody
+{
+    [Description("text, json_object or json_schema.")]
+    public required string Type { get; init; }
+
+    [JsonPropertyName("json_schema")]
+    public JsonSchemaBody? JsonSchema { get; init; }
+}
+
+public sealed record JsonSchemaBody
+{
+    public string? Name { get; init; }
+
+    [Description("The JSON schema.")]
+    public required JsonObject Schema { get; init; }
 }
 
 public sealed record StreamOptionsBody

@@ -51,6 +51,8 @@ public sealed record CompletionRequest
         Take("seed", "seed", Whole(body, "seed", long.MinValue, long.MaxValue));
         Take("stop", "stop", Stops(body));
         Take("logitBias", "logit_bias", Biases(body));
+        Take("guidedJson", "response_format", Schema(body));
+        Take("guidedRegex", "guided_regex", Expression(body));
         TakeLimit("max_tokens");
         TakeLimit("max_completion_tokens");
         Refuse(body);
@@ -157,9 +159,32 @@ public sealed record CompletionRequest
     {
         if (Field(body, "tools") is { ValueKind: JsonValueKind.Array } tools && tools.GetArrayLength() > 0)
             throw OpenAiException.Invalid("tools", "The models of this server call no tools.", "unsupported_parameter");
-        if (Field(body, "response_format") is { ValueKind: JsonValueKind.Object } format && Field(format, "type") is { ValueKind: JsonValueKind.String } type && type.GetString() != "text")
-            throw OpenAiException.Invalid("response_format", "The models of this server answer in text only.", "unsupported_parameter");
     }
+
+    /// <summary>The schema that a response_format asks for; <c>null</c> for text.</summary>
+    private static JsonNode? Schema(JsonElement body)
+    {
+        if (Field(body, "response_format") is not { } format) return null;
+        if (format.ValueKind != JsonValueKind.Object) throw Wrong("response_format", "an object", format);
+        switch (Field(format, "type"))
+        {
+            case { ValueKind: JsonValueKind.String } type when type.GetString() == "text": return null;
+            case { ValueKind: JsonValueKind.String } type when type.GetString() == "json_object": return new JsonObject { ["type"] = "object" };
+            case { ValueKind: JsonValueKind.String } type when type.GetString() == "json_schema": break;
+            case { } other: throw Wrong("response_format.type", "one of text, json_object, json_schema", other);
+            case null: throw OpenAiException.Invalid("response_format.type", "The field 'response_format.type' is needed.", "missing_required_parameter");
+        }
+        if (Field(format, "json_schema") is not { ValueKind: JsonValueKind.Object } named || Field(named, "schema") is not { } schema)
+            throw OpenAiException.Invalid("response_format.json_schema", "The field 'response_format.json_schema.schema' is needed.", "missing_required_parameter");
+        return schema.ValueKind == JsonValueKind.Object ? JsonNode.Parse(schema.GetRawText()) : throw Wrong("response_format.json_schema.schema", "an object", schema);
+    }
+
+    private static string? Expression(JsonElement body) => Field(body, "guided_regex") switch
+    {
+        null => null,
+        { ValueKind: JsonValueKind.String } text => text.GetString(),
+        { } other => throw Wrong("guided_regex", "a string", other),
+    };
 
     private static JsonArray? Stops(JsonElement body)
     {

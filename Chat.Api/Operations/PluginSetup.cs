@@ -9,10 +9,11 @@ public static class PluginSetup
 {
     private static readonly Assembly[] Assemblies = [typeof(PluginCatalog).Assembly, typeof(ITextTokenizer).Assembly, typeof(SafetyGate).Assembly, typeof(PluginSetup).Assembly];
 
-    /// <summary>Registers the catalog of every plugin that this process can use. Two plugins of one name fail the start.</summary>
+    /// <summary>Registers the catalog of every plugin that this process can use: its own, and those of Plugins:Folder. Two plugins of one name, or an assembly that is refused, fail the start.</summary>
     public static WebApplicationBuilder AddPlugins(this WebApplicationBuilder builder)
     {
-        builder.Services.AddSingleton(new PluginCatalog(Assemblies));
+        var options = builder.Configuration.GetSection("Plugins").Get<PluginFolderOptions>() ?? new();
+        builder.Services.AddSingleton(new PluginCatalog([.. Assemblies, .. PluginFolder.Load(options, Assemblies)]));
         return builder;
     }
 

@@ -70,6 +70,24 @@ public sealed class BeamCore(int beams, double lengthPenalty, bool earlyStopping
     /// <summary>Ends the search: the live hypotheses compete with the finished ones.</summary>
     public void Close() => Close(Live);
 
+    /// <summary>Hands out what has become certain: what all hypotheses share that may still win; at the end the best one's rest.</summary>
+    /// <param name="delivered">Tokens handed out so far.</param>
+    public void Deliver(SearchStep step, ref int delivered)
+    {
+        step.IsDone = IsDone;
+        step.Ended = IsDone && pool[0].Hypothesis.Ended;
+        step.Certain.AddRange(IsDone ? pool[0].Hypothesis.Trace.Skip(delivered) : Shared([.. Live, .. pool.Select(p => p.Hypothesis)], delivered));
+        delivered += step.Certain.Count;
+    }
+
+    /// <summary>Tokens from <paramref name="delivered"/> on that all of these hypotheses share.</summary>
+    public static IEnumerable<ChosenToken> Shared(IReadOnlyList<Hypothesis> hypotheses, int delivered)
+    {
+        var first = hypotheses[0];
+        for (var at = delivered; at < first.Length && hypotheses.All(h => h.Length > at && h.Ids[at] == first.Ids[at]); at++)
+            yield return first.Trace[at];
+    }
+
     private void Close(IEnumerable<Hypothesis> live)
     {
         foreach (var hypothesis in live) Add(hypothesis);

@@ -39,7 +39,7 @@ internal sealed class BeamSearch : ISearch
         if (core.Live[0].Length >= options.MaxTokens) { step.IsDone = true; return; }
 
         Advance(scores, step.Next, FrozenDictionary<int, float>.Empty);
-        Deliver(step);
+        core.Deliver(step, ref delivered);
     }
 
     /// <summary>One step without delivery.</summary>
@@ -59,14 +59,6 @@ internal sealed class BeamSearch : ISearch
         core.Advance(CollectionsMarshal.AsSpan(ranked)[..count], c => records[c], next);
 
         float Rank(Candidate c) => c.Score - handicaps.GetValueOrDefault(c.Token);
-    }
-
-    /// <summary>Tokens from <paramref name="delivered"/> on that all of these hypotheses share.</summary>
-    public static IEnumerable<ChosenToken> Shared(IReadOnlyList<Hypothesis> hypotheses, int delivered)
-    {
-        var first = hypotheses[0];
-        for (var at = delivered; at < first.Length && hypotheses.All(h => h.Length > at && h.Ids[at] == first.Ids[at]); at++)
-            yield return first.Trace[at];
     }
 
     private void Collect(Span<float> scores, int width, int handicapped)
@@ -89,18 +81,4 @@ internal sealed class BeamSearch : ISearch
     }
 
     private void Add(int beam, int id, float logprob) => candidates.Add(new(core.Live[beam].Score + logprob, beam, id));
-
-    private void Deliver(SearchStep step)
-    {
-        step.IsDone = core.IsDone;
-        if (core.IsDone)
-        {
-            var answer = core.Pool[0].Hypothesis;
-            step.Ended = answer.Ended;
-            step.Certain.AddRange(answer.Trace.Skip(delivered));
-            return;
-        }
-        step.Certain.AddRange(Shared([.. core.Live, .. core.Pool.Select(p => p.Hypothesis)], delivered));
-        delivered += step.Certain.Count;
-    }
 }

@@ -5,7 +5,8 @@ using Chat.Domain.Plugins;
 namespace Chat.Models.Decoding;
 
 /// <summary>What a served model can do, as far as options are concerned.</summary>
-public sealed record DecodingLimits(int MaxTokens, int Rows, int VocabularySize, bool HasAntonyms, bool HasDraft = false);
+/// <param name="WritesEveryByte">See <see cref="TokenTable.WritesEveryByte"/>.</param>
+public sealed record DecodingLimits(int MaxTokens, int Rows, int VocabularySize, bool HasAntonyms, bool HasDraft = false, bool WritesEveryByte = true);
 
 /// <summary>Options as they will be used. <see cref="Spelled"/> has every one of them by its wire name.</summary>
 public sealed record ResolvedDecoding(string Name, IDecodingStrategy Strategy, DecodingOptions Options)
@@ -66,6 +67,7 @@ public sealed class DecodingCatalog
             options = OptionBinder.With(options, key, value);
             given.Add(key);
         }
+        if (options.IsGuided) options = WithoutRepetitionRules(options, given);
         if (!given.Contains("seed")) options = options with { Seed = drawSeed() };
         return new(name, strategy, Fit(name, strategy, options, given, limits));
     }
@@ -87,7 +89,17 @@ public sealed class DecodingCatalog
         }
     }
 
-    private static DecodingOptions Fit(string name, IDecodingStrategy strategy, DecodingOptions options, HashSet<string> given, DecodingLimits limits)
+    // A given form repeats itself by nature, and says itself when it is whole: what a strategy does against repetition and short replies by default would only spoil it.
+    private static DecodingOptions WithoutRepetitionRules(DecodingOptions options, HashSet<string> given) => options with
+    {
+        RepetitionPenalty = given.Contains("repetitionPenalty") ? options.RepetitionPenalty : 1,
+        NoRepeatNgram = given.Contains("noRepeatNgram") ? options.NoRepeatNgram : 0,
+        Antonyms = given.Contains("antonyms") && options.Antonyms,
+        EqualLines = given.Contains("equalLines") && options.EqualLines,
+        MinTokens = given.Contains("minTokens") ? options.MinTokens : 0,
+    };
+
+    private DecodingOptions Fit(string name, IDecodingStrategy strategy, DecodingOptions options, HashSet<string> given, DecodingLimits limits)
     {
         if (options.MaxTokens > limits.MaxTokens)
             throw new GenerationException(GenerationError.TooLong, $"maxTokens {options.MaxTokens} is more than this model can write: at most {limits.MaxTokens}.", "maxTokens");
@@ -98,6 +110,9 @@ public sealed class DecodingCatalog
         }
         if (options.Antonyms && !limits.HasAntonyms) throw Invalid("antonyms: this model has no antonym list.", "antonyms");
         if (options.Speculation == Speculation.Draft && !limits.HasDraft) throw Invalid("speculation: no served model is this one's draft. It can be none or ngram.", "speculation");
+        if (options.IsGuided && !limits.WritesEveryByte)
+            throw Invalid("This model's vocabulary has no token for some bytes, so its replies cannot be held to a form.", options.GuidedRegex is null ? "guidedJson" : "guidedRegex");
+        foreach (var rule in rules) rule.Check(options);
         foreach (var id in options.LogitBias.Keys)
             if (id >= limits.VocabularySize) throw Invalid($"logitBias: this model has no token {id}, only 0 to {limits.VocabularySize - 1}.", "logitBias");
         if (strategy.Width(options) > limits.Rows) throw Invalid($"Strategy '{name}' would need {strategy.Width(options)} rows, this model runs at most {limits.Rows} at once.",
@@ -127,5 +142,6 @@ public sealed class DecodingCatalog
 
     private static GenerationException Invalid(string message, string parameter) => new(GenerationError.InvalidOption, message, parameter);
 
-    private static T Create<T>(PluginDescription plugin) => (T)(Activator.CreateInstance(plugin.Type) ?? throw new InvalidOperationException($"Plugin {plugin.Type} has no public constructor without parameters."));
+    private static T Create<T>(PluginDescription plugin) => plugin.Type.GetConstructor([]) is { } constructor ? (T)constructor.Invoke(null)
+        : throw new InvalidOperationException($"Plugin {plugin.Type} has no public constructor without parameters.");
 }

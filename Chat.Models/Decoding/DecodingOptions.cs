@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using System.Text.Json;
 
 namespace Chat.Models.Decoding;
 
@@ -60,6 +61,15 @@ public record DecodingOptions
 
     /// <summary>Who guesses ahead, so that the model says several tokens in one pass. The reply is the same whoever does; strategies that are not pure are not guessed for.</summary>
     public Speculation Speculation { get; init; }
+
+    /// <summary>The whole reply fits this expression; see <see cref="Constraints.RegexReader"/> for what it may hold.</summary>
+    [Length(1, 4096)] public string? GuidedRegex { get; init; }
+
+    /// <summary>The whole reply is JSON that this schema accepts; see <see cref="Constraints.JsonSchemaReader"/> for what it may hold.</summary>
+    public JsonElement? GuidedJson { get; init; }
+
+    /// <summary>The reply's form is given.</summary>
+    public bool IsGuided => GuidedRegex is not null || GuidedJson is not null;
 
     /// <summary>A copy of the same type.</summary>
     public DecodingOptions Copy() => this with { };

@@ -67,7 +67,7 @@ public sealed class DiverseBeam : BeamStrategy
             step.IsDone = groups.All(g => g.Core.IsDone);
             if (!step.IsDone)
             {
-                step.Certain.AddRange(BeamSearch.Shared([.. groups.SelectMany(g => g.Core.Pool.Select(p => p.Hypothesis).Concat(g.Core.IsDone ? [] : g.Core.Live))], delivered));
+                step.Certain.AddRange(BeamCore.Shared([.. groups.SelectMany(g => g.Core.Pool.Select(p => p.Hypothesis).Concat(g.Core.IsDone ? [] : g.Core.Live))], delivered));
                 delivered += step.Certain.Count;
                 return;
             }

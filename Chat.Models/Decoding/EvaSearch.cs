@@ -23,6 +23,7 @@ public sealed class EvaSearch : ISearch
     private readonly bool sample, maskedStart, isOwner;
     private readonly BeamCore core;
     private readonly HashSet<int> bannedForAll;
+    private int delivered;
 
     /// <param name="bannedForAll">Antonym bans of a batch that shares them as the reference does; the caller fills it before each step. Alone, a search keeps its own.</param>
     public EvaSearch(BeamOptions options, DecodingContext context, bool maskedStart = false, HashSet<int>? bannedForAll = null)
@@ -49,7 +50,9 @@ public sealed class EvaSearch : ISearch
             new OccurrencePenaltyRule().Start(options, context.Tokens, context.Dialogue),
             new LogitBiasRule().Start(options, context.Tokens, context.Dialogue),
             new BadWordsRule().Start(options, context.Tokens, context.Dialogue),
+            new GuidedRule().Start(options, context.Tokens, context.Dialogue),
         ];
+        delivered = context.Emitted.Length;
         var start = new RowRules([.. rules.OfType<IRowRule>()]);
         foreach (var id in context.Emitted.Span) start.Append(id);
         core = new(options.NumBeams, options.LengthPenalty, options.EarlyStopping, context.Tokens.Separator, options.MaxTokens,
@@ -93,10 +96,7 @@ public sealed class EvaSearch : ISearch
         if (ranked.Count == 0 || ranked[0].Score < LowestSum) core.Close();
         else core.Advance(CollectionsMarshal.AsSpan(ranked), c => records[c], step.Next);
 
-        step.IsDone = core.IsDone;
-        if (!core.IsDone) return;
-        step.Ended = core.Pool[0].Hypothesis.Ended;
-        step.Certain.AddRange(core.Pool[0].Hypothesis.Trace.Skip(context.Emitted.Length));
+        core.Deliver(step, ref delivered);
     }
 
     private List<Candidate> Rank(ReadOnlySpan<float> scores, int width, RandomStream.Draws draws)

@@ -2,8 +2,8 @@ using Chat.Domain.Plugins;
 
 namespace Chat.Models.Decoding;
 
-/// <summary>Rules apply in this order, within a stage by name: scores move first, then bans take candidates out.</summary>
-public enum RuleStage { Penalty, Bias, Ban }
+/// <summary>Rules apply in this order, within a stage by name: a constraint sees the scores first (and has the last word, <see cref="IRowRule.Settle"/>), then scores move, then bans take candidates out.</summary>
+public enum RuleStage { Constraint, Penalty, Bias, Ban }
 
 /// <summary>
 /// Edits one row of scores before a token is chosen. Pure: the result depends on the options, the dialogue, the reply so far and the row.
@@ -13,6 +13,10 @@ public enum RuleStage { Penalty, Bias, Ban }
 public interface ILogitsRule
 {
     RuleStage Stage { get; }
+
+    /// <summary>Checks what attributes of the options cannot say, before anything is stored.</summary>
+    /// <exception cref="Chat.Domain.Generation.GenerationException">An option of this rule is impossible.</exception>
+    void Check(DecodingOptions options) { }
 
     /// <summary>The rule's state for one hypothesis with an empty reply; <c>null</c> when these options leave it off.</summary>
     IRowRule? Start(DecodingOptions options, TokenTable tokens, ReadOnlyMemory<int> dialogue);
@@ -24,6 +28,9 @@ public interface IRowRule
     /// <param name="scores">[V], edited in place.</param>
     /// <param name="reply">Ids of the reply so far; the same ids have gone through <see cref="Append"/>.</param>
     void Apply(Span<float> scores, ReadOnlySpan<int> reply);
+
+    /// <summary>Called when every rule has been applied to the row.</summary>
+    void Settle(Span<float> scores) { }
 
     void Append(int token) { }
 
@@ -41,12 +48,16 @@ public sealed class RowRules(IReadOnlyList<IRowRule> rules)
     public void Apply(Span<float> scores, ReadOnlySpan<int> reply)
     {
         foreach (var rule in rules) rule.Apply(scores, reply);
+        foreach (var rule in rules) rule.Settle(scores);
     }
 
     public void Append(int token)
     {
         foreach (var rule in rules) rule.Append(token);
     }
+
+    /// <summary>These rules, and one more behind them.</summary>
+    public RowRules And(IRowRule last) => new([.. rules, last]);
 
     public RowRules Fork() => rules.Count == 0 ? this : new([.. rules.Select(r => r.Fork())]);
 }

@@ -32,6 +32,9 @@ internal static class OptionBinder
         foreach (var property in Properties(options).OrderBy(Name, StringComparer.Ordinal))
             json[Name(property)] = property.GetValue(options) switch
             {
+                null => null,
+                string x => x,
+                JsonElement x => JsonNode.Parse(x.GetRawText()),
                 double x => x,
                 int x => x,
                 long x => x,
@@ -63,6 +66,8 @@ internal static class OptionBinder
             _ => throw Invalid(property, value, "must be true or false"),
         };
         if (property.PropertyType.IsEnum) return Named(property, value);
+        if (property.PropertyType == typeof(string)) return Text(property, value);
+        if (property.PropertyType == typeof(JsonElement?)) return value is JsonObject ? JsonElement.Parse(value.ToJsonString()) : throw Invalid(property, value, "must be an object");
         if (property.PropertyType == typeof(IReadOnlyList<string>)) return Strings(property, value);
         if (property.PropertyType == typeof(IReadOnlyDictionary<int, double>)) return Bias(property, value);
         throw Unsupported(property);
@@ -121,6 +126,14 @@ internal static class OptionBinder
         string[] names = [.. Enum.GetNames(property.PropertyType).Select(JsonNamingPolicy.CamelCase.ConvertName)];
         var at = value.GetValueKind() == JsonValueKind.String ? Array.IndexOf(names, value.ToString()) : -1;
         return at >= 0 ? Enum.GetValues(property.PropertyType).GetValue(at)! : throw Invalid(property, value, $"must be one of {string.Join(", ", names)}");
+    }
+
+    private static string Text(PropertyInfo property, JsonNode value)
+    {
+        if (value.GetValueKind() != JsonValueKind.String) throw Invalid(property, value, "must be a string");
+        var text = value.ToString();
+        return property.GetCustomAttribute<LengthAttribute>() is not { } length || (text.Length >= length.MinimumLength && text.Length <= length.MaximumLength) ? text
+            : throw new GenerationException(GenerationError.InvalidOption, $"{Name(property)} has {length.MinimumLength} to {length.MaximumLength} characters, this one has {text.Length}.", Name(property));
     }
 
     private static string[] Strings(PropertyInfo property, JsonNode value)

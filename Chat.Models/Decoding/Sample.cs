@@ -12,7 +12,7 @@ public class Sample : IDecodingStrategy
 
     public int Width(DecodingOptions options) => 1;
 
-    public ISearch Start(DecodingOptions options, DecodingContext context) => new TokenSearch(options, context, greedy: false);
+    public virtual ISearch Start(DecodingOptions options, DecodingContext context) => new TokenSearch(options, context, greedy: false);
 }
 
 /// <summary>EVA2.0's interactive script without beams: colder, stronger against repetition.</summary>

@@ -15,6 +15,7 @@ public sealed class TokenTable
     private readonly string[][] units, characters;
     private readonly Dictionary<string, int> ids = new(StringComparer.Ordinal);
     private readonly Dictionary<int, int[]> antonyms = [];
+    private readonly Lazy<(int Id, int Shared)[]> byBytes;
 
     /// <param name="texts">Text of each id. A token that is no text of its own (a special one, part of a character) has a text that no other token has.</param>
     /// <param name="bytes">What each id adds to a reply; empty for special tokens.</param>
@@ -32,6 +33,10 @@ public sealed class TokenTable
         units = [.. texts.Select((t, id) => bytes[id].Length == 0 || !Explodes(t) ? t.Length == 0 ? [] : [t] : Characters(t))];
         for (var id = texts.Count - 1; id >= 0; id--)
             if (texts[id] is not ("" or " " or "\n")) ids[texts[id]] = id;                // a blank alone is never banned; the first of equal texts counts
+        byBytes = new(SortByBytes);
+        LongestToken = bytes.Max(b => b.Length);
+        // Bytes that no UTF-8 text has need no token.
+        WritesEveryByte = Enumerable.Range(0, 0xF5).Except([0xC0, 0xC1]).All(bytes.Where(b => b.Length == 1).Select(b => (int)b[0]).ToHashSet().Contains);
         foreach (var group in Directed(antonymPairs ?? []).GroupBy(p => p.Word, p => p.Opposite))
             antonyms[group.Key] = [.. group.Distinct().Order()];
     }
@@ -39,6 +44,15 @@ public sealed class TokenTable
     public int Count => texts.Length;
     public int Separator { get; }
     public bool HasAntonyms => antonyms.Count > 0;
+
+    /// <summary>Bytes of the longest token.</summary>
+    public int LongestToken { get; }
+
+    /// <summary>Each byte that UTF-8 knows is a token of its own, so any text can be written from any place on.</summary>
+    public bool WritesEveryByte { get; }
+
+    /// <summary>Tokens that stand for text, ordered by their bytes, each with the number of bytes at its beginning that the one before it shares.</summary>
+    internal IReadOnlyList<(int Id, int Shared)> ByBytes => byBytes.Value;
 
     public string Text(int id) => texts[id];
     public ReadOnlySpan<byte> Bytes(int id) => bytes[id];
@@ -89,6 +103,13 @@ public sealed class TokenTable
     {
         var texts = entries.Select(e => e switch { "▂" => " ", "▃" => "\n", _ => e }).ToArray();
         return new(texts, [.. texts.Select(Encoding.UTF8.GetBytes)], Array.IndexOf(texts, "<sep>"), antonymPairs);
+    }
+
+    private (int, int)[] SortByBytes()
+    {
+        int[] order = [.. Enumerable.Range(0, texts.Length).Where(id => bytes[id].Length > 0 && id != Separator)];
+        Array.Sort(order, (a, b) => bytes[a].AsSpan().SequenceCompareTo(bytes[b]) is var c && c != 0 ? c : a.CompareTo(b));
+        return [.. order.Select((id, at) => (id, at == 0 ? 0 : bytes[id].AsSpan().CommonPrefixLength(bytes[order[at - 1]])))];
     }
 
     private static string? WholeText(byte[] bytes)

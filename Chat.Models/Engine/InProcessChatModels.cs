@@ -233,7 +233,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
         catalog.Resolve(decoding, configured, model.Model.Description.DefaultDecoding, model.Limits, drawSeed);
 
     private DecodingLimits Limits(ServedModel model) =>
-        new(model.Description.MaxCompletionTokens, options.Rows, model.Tokens.Count, model.Tokens.HasAntonyms, model.CreateDraft is not null);
+        new(model.Description.MaxCompletionTokens, options.Rows, model.Tokens.Count, model.Tokens.HasAntonyms, model.CreateDraft is not null, model.Tokens.WritesEveryByte);
 
     private sealed record Served(ServedModel Model, DecodingLimits Limits, IDialogueReader Reader, GenerationEngine Engine);
 }

@@ -20,6 +20,7 @@ public sealed class StartFailureTests : IDisposable
     [InlineData("Retention__Tenants__acme", "-0.5", "Retention:Tenants:acme is -0.5 (from 0 to 36500; 0 keeps conversations until they are erased).")]
     [InlineData("Safety__Filters__0", "wordz", "No safety plugin 'wordz'. Known: email, phone, words.")]
     [InlineData("Safety__HoldLimit", "0", "Safety: holdLimit")]
+    [InlineData("Plugins__Folder", "/no/such", "Plugins:Folder '/no/such' is not a folder.")]
     [InlineData("Bots__0__model", "m9", "Bot 'first': No model 'm9'. Known: m1, m2.")]
     [InlineData("Models__Device", "gpu", "Models:Device 'gpu' is not to be had here: cpu, or cuda")]
     [InlineData("Models__Weights", "int5", "Models:Weights is 'int5'; it must be one of Exact, Int8, Int4.")]

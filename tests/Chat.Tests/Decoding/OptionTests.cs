@@ -49,6 +49,12 @@ public sealed class OptionTests
     [InlineData("""{"strategy":"typical","typicalP":0}""", "typicalP", "above 0")]
     [InlineData("""{"typicalP":0.5}""", "typicalP", "Strategy 'sample' has no option")]
     [InlineData("""{"strategy":"diverse-beam","numGroups":0}""", "numGroups", "from 1 to 16")]
+    [InlineData("""{"guidedRegex":7}""", "guidedRegex", "must be a string")]
+    [InlineData("""{"guidedRegex":""}""", "guidedRegex", "1 to 4096 characters")]
+    [InlineData("""{"guidedRegex":"(a"}""", "guidedRegex", "a group has no end (at character 3")]
+    [InlineData("""{"guidedRegex":"a","guidedJson":{}}""", "guidedJson", "exclude each other")]
+    [InlineData("""{"guidedJson":"object"}""", "guidedJson", "must be an object")]
+    [InlineData("""{"guidedJson":{"minimum":3}}""", "guidedJson", "'minimum' is not supported")]
     [InlineData("""{"topK":1,"topK":2}""", "decoding", "twice")]
     public void Bad_option_is_refused_with_what_is_allowed(string request, string parameter, string message)
     {
@@ -129,6 +135,24 @@ public sealed class OptionTests
 
             Assert.Equal(spelled.ToJsonString(), Catalog.Resolve(JsonNode.Parse(spelled.ToJsonString())!.AsObject(), null, null, Limits, () => 0).Spelled().ToJsonString());
         }
+    }
+
+    [Fact]
+    public void A_given_form_turns_off_what_a_strategy_does_against_repetition()
+    {
+        var guided = Catalog.Resolve(new() { ["guidedRegex"] = "(ab)+" }, null, null, Limits, () => 1).Options;
+        var insisting = Catalog.Resolve(new() { ["guidedRegex"] = "(ab)+", ["repetitionPenalty"] = 1.5, ["minTokens"] = 4 }, null, null, Limits, () => 1).Options;
+
+        Assert.Equal((1.0, 0, 0), (guided.RepetitionPenalty, guided.NoRepeatNgram, guided.MinTokens));
+        Assert.Equal((1.5, 0, 4), (insisting.RepetitionPenalty, insisting.NoRepeatNgram, insisting.MinTokens));
+    }
+
+    [Fact]
+    public void A_vocabulary_without_some_bytes_cannot_be_held_to_a_form()
+    {
+        var error = Assert.Throws<GenerationException>(() => Catalog.Resolve(new() { ["guidedRegex"] = "a" }, null, null, Limits with { WritesEveryByte = false }, () => 1));
+
+        Assert.Equal((GenerationError.InvalidOption, "guidedRegex"), (error.Error, error.Parameter));
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 using Chat.Domain.Plugins;
 using Chat.Models.Decoding;
+using Chat.Tests.Plugins;
 using CsCheck;
 
 namespace Chat.Tests.Decoding;
@@ -7,7 +8,8 @@ namespace Chat.Tests.Decoding;
 /// <summary>What holds for every plugin of the kinds decoding and rule; a new one is found in the catalog.</summary>
 public sealed class StrategyConformanceTests
 {
-    private static readonly PluginCatalog Plugins = new(typeof(IDecodingStrategy).Assembly);
+    // An external plugin keeps the same promises.
+    private static readonly PluginCatalog Plugins = new([typeof(IDecodingStrategy).Assembly, .. PluginFolder.Load(PluginFolderTests.Sample, [typeof(PluginCatalog).Assembly, typeof(IDecodingStrategy).Assembly])]);
     public static DecodingCatalog Catalog { get; } = new(Plugins);
 
     public static TheoryData<string> Strategies => [.. Plugins.OfKind("decoding").Select(p => p.Name)];
@@ -16,7 +18,7 @@ public sealed class StrategyConformanceTests
     [Fact]
     public void The_catalog_holds_the_presets()
     {
-        Assert.Equal(["beam", "beam-ctl", "beam-sample", "contrastive", "diverse-beam", "eva2", "eva2-compat", "greedy", "sample", "sample-steady", "top-a", "typical"], Plugins.OfKind("decoding").Select(p => p.Name));
+        Assert.Equal(["beam", "beam-ctl", "beam-sample", "contrastive", "diverse-beam", "eva2", "eva2-compat", "greedy", "sample", "sample-epsilon", "sample-steady", "top-a", "typical"], Plugins.OfKind("decoding").Select(p => p.Name));
     }
 
     [Theory]
@@ -125,7 +127,7 @@ public sealed class StrategyConformanceTests
         var options = new DecodingOptions
         {
             RepetitionPenalty = 1.3, NoRepeatNgram = 1, MinTokens = 100, FrequencyPenalty = 1, PresencePenalty = 1, Antonyms = true,
-            LogitBias = new Dictionary<int, double> { [13] = -100, [4] = 3 }, BadWords = ["你", "好吗", "a"], EqualLines = true,
+            LogitBias = new Dictionary<int, double> { [13] = -100, [4] = 3 }, BadWords = ["你", "好吗", "a"], EqualLines = true, GuidedRegex = "[^x]*",
         };
         var tokens = EvaGoldenTests.Tokens;
         // Every entry seen: n = 1 bans them all. The last utterance is a line of five characters.
@@ -137,9 +139,9 @@ public sealed class StrategyConformanceTests
         var state = rule.Start(options, tokens, dialogue)!;
         foreach (var id in reply) state.Append(id);
         var fork = state.Fork();
-        state.Apply(row, reply);
+        new RowRules([state]).Apply(row, reply);
         state.Append(17);
-        fork.Apply(again, reply);
+        new RowRules([fork]).Apply(again, reply);
 
         Assert.Equal(again, row);
         Assert.Contains(row, float.IsFinite);

@@ -185,6 +185,34 @@ public sealed class StrategyTests
         Assert.InRange(early, 10, 400);
     }
 
+    [Theory]
+    [InlineData("beam", ""), InlineData("beam-ctl", ""), InlineData("beam-sample", ""), InlineData("eva2", ""), InlineData("eva2-compat", ""), InlineData("beam", "(a|b)cd(ef|g)*"), InlineData("eva2", "abc.*")]
+    public void Beams_deliver_all_that_is_certain_and_nothing_else(string name, string expression)
+    {
+        var early = 0;
+        for (var seed = 0; seed < 40; seed++)
+        {
+            var model = new ToyModel(seed, 9) { Scale = 4 };
+            var options = (BeamOptions)Catalog.Strategies[name].Defaults with { NumBeams = 3, MinTokens = 0, MaxTokens = 12, Seed = seed, Antonyms = false, GuidedRegex = expression.Length == 0 ? null : expression };
+            var search = Catalog.Strategies[name].Start(options, new() { Tokens = model.Tokens, Random = new(seed, 0), Rules = Catalog.StartRules(options, model.Tokens, default) });
+            var live = new List<int[]> { Array.Empty<int>() };
+            var step = new SearchStep();
+            var certain = new List<int>();
+            while (true)
+            {
+                search.Step(live.SelectMany(ids => model.Logits(ids)).ToArray(), step);
+                certain.AddRange(step.Certain.Select(c => c.Id));
+                if (step.IsDone) break;
+                early += step.Certain.Count;
+                live = [.. step.Next.Select(n => live[n.Parent].Append(n.Token).ToArray())];
+                int[][] possible = [.. live, .. (search is EvaSearch eva ? eva.Pool : ((BeamSearch)search).Core.Pool).Select(p => p.Hypothesis.Ids.ToArray())];
+                var common = Enumerable.Range(0, possible.Min(ids => ids.Length)).TakeWhile(at => possible.All(ids => ids[at] == possible[0][at])).Select(at => possible[0][at]);
+                Assert.Equal(common, certain);
+            }
+        }
+        Assert.InRange(early, 20, 480);
+    }
+
     [Fact]
     public void Log_probabilities_are_of_the_distribution_before_the_tail_is_cut()
     {
