@@ -19,6 +19,9 @@ internal static class StoreService
         {
             services.AddSingleton(sp => new EmbeddedGarnet(Path.Combine(data, "store"), sp.GetRequiredService<ILoggerFactory>()));
             services.AddSingleton(sp => StoreConnection.Open(sp.GetRequiredService<EmbeddedGarnet>().Configuration, isEmbedded: true, sp.GetRequiredService<TimeProvider>()));
+            var wait = TimeSpan.FromSeconds(builder.Configuration.GetValue("Data:ErasedTextSeconds", 10.0));
+            services.AddSingleton(sp => ActivatorUtilities.CreateInstance<ErasedText>(sp, wait));
+            services.AddHostedService(sp => sp.GetRequiredService<ErasedText>());
         }
         services.AddSingleton(builder.Configuration.GetSection("Retention").Get<Retention>() ?? new());
         services.AddSingleton<ConversationStore>();
