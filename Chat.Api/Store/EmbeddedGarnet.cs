@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using Garnet;
@@ -71,6 +72,10 @@ internal sealed class EmbeddedGarnet : IDisposable
 
     /// <summary>The client's connection string.</summary>
     public string Configuration { get; }
+
+    /// <summary>The file of the append-only file that is being written; those ahead of it are made in advance and empty.</summary>
+    public string? NewestAofFile() => new DirectoryInfo(Path.Combine(Folder, "checkpoints", "AOF")).GetFiles("aof.log.*").Where(f => f.Length > 0)
+        .MaxBy(f => int.Parse(f.Extension[1..], CultureInfo.InvariantCulture))?.FullName;
 
     public void Dispose()
     {

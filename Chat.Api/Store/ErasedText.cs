@@ -11,7 +11,7 @@ namespace Chat.Api.Store;
 internal sealed class ErasedText(EmbeddedGarnet garnet, TimeSpan wait, TimeProvider time, ILogger<ErasedText> logger) : BackgroundService
 {
     private const int PadBytes = 512 << 10;
-    private static readonly TimeSpan CheckpointLimit = TimeSpan.FromMinutes(10);
+    private static readonly TimeSpan CheckpointLimit = TimeSpan.FromMinutes(10), Look = TimeSpan.FromMilliseconds(100);
     private static readonly RedisKey Pad = "chat:pad";
 
     private readonly string mark = Path.Combine(garnet.Folder, "erased");
@@ -39,7 +39,7 @@ internal sealed class ErasedText(EmbeddedGarnet garnet, TimeSpan wait, TimeProvi
             {
                 await wanted.WaitAsync(stoppingToken);
                 await Task.Delay(wait, time, stoppingToken);
-                await SweepAsync();
+                await SweepAsync(stoppingToken);
             }
             catch (Exception e) when (!stoppingToken.IsCancellationRequested)
             {
@@ -50,20 +50,27 @@ internal sealed class ErasedText(EmbeddedGarnet garnet, TimeSpan wait, TimeProvi
         }
     }
 
-    private async Task SweepAsync()
+    private async Task SweepAsync(CancellationToken cancellation)
     {
         int before;
         lock (sync) before = noted;
-        // A connection of its own: a checkpoint holds up whatever waits behind it.
         var options = ConfigurationOptions.Parse(garnet.Configuration);
-        (options.AllowAdmin, options.AsyncTimeout) = (true, (int)CheckpointLimit.TotalMilliseconds);     // SAVE is an administrator's command
+        options.AllowAdmin = true;     // BGSAVE is an administrator's command
         await using var connection = await ConnectionMultiplexer.ConnectAsync(options);
         var database = connection.GetDatabase();
+        await database.ExecuteAsync("COMMITAOF");
+        var last = garnet.NewestAofFile();
         // Only whole files can go, so the one that is being written is filled.
         for (var bytes = 0; bytes <= EmbeddedGarnet.AofFileBytes; bytes += PadBytes) await database.StringSetAsync(Pad, new byte[PadBytes]);
         await database.KeyDeleteAsync(Pad);
-        await database.ExecuteAsync("SAVE");
-        await database.ExecuteAsync("COMMITAOF");
+        await database.ExecuteAsync("BGSAVE");
+        var begun = time.GetTimestamp();
+        while (File.Exists(last))     // files go with the first commit behind the checkpoint
+        {
+            if (time.GetElapsedTime(begun) > CheckpointLimit) throw new TimeoutException($"{last} is still there.");
+            await Task.Delay(Look, time, cancellation);
+            await database.ExecuteAsync("COMMITAOF");
+        }
         lock (sync)
         {
             if (noted == before) File.Delete(mark);
