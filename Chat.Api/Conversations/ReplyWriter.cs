@@ -38,6 +38,7 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
         try
         {
             await WriteAsync();
+            if (reply.EarlyEnd == EarlyEnd.Lost) await log.LeaveAsync(reply.Lease);
         }
         catch (ChatException e) when (e.Error == ChatError.Busy)
         {

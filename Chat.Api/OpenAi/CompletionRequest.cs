@@ -13,7 +13,7 @@ namespace Chat.Api.OpenAi;
 /// </summary>
 public sealed record CompletionRequest
 {
-    public const int MaxMessages = 1000, MaxMessageLength = 20_000, MaxChoices = 16, MaxTopLogprobs = 20, MaxStops = 4;
+    public const int MaxMessages = 1000, MaxMessageLength = 20_000, MaxChoices = 16, MaxTopLogprobs = 20, MaxStops = 4, MaxBiases = 1024;
 
     public required string Model { get; init; }
     public required IReadOnlyList<ChatMessage> Messages { get; init; }
@@ -200,6 +200,8 @@ public sealed record CompletionRequest
     {
         if (Field(body, "logit_bias") is not { } map) return null;
         if (map.ValueKind != JsonValueKind.Object) throw Wrong("logit_bias", "an object", map);
+        // Each entry is looked for among all: 20,000 of them cost a processor half a minute.
+        if (map.GetPropertyCount() > MaxBiases) throw OpenAiException.Invalid("logit_bias", $"logit_bias takes at most {MaxBiases} entries, got {map.GetPropertyCount()}.");
         var biases = new JsonObject();
         foreach (var pair in map.EnumerateObject())
         {

@@ -11,7 +11,7 @@ namespace Chat.Api.Store;
 internal readonly record struct ListPlace(double Score, string Id);
 
 /// <summary>Conversations, turns, ratings and journals as records. The live side of a reply is <see cref="ReplyLog"/>. Thread-safe.</summary>
-internal sealed class ConversationStore(StoreConnection connection, Retention retention, TimeProvider time)
+internal sealed class ConversationStore(StoreConnection connection, Retention retention, TimeProvider time, ErasedText? erased = null)
 {
     // A conversation is listed before it is stored, so that a crash cannot lose it from the list; a list read in between must not tidy it away.
     private static readonly TimeSpan CreationGrace = TimeSpan.FromMinutes(1);
@@ -119,6 +119,7 @@ internal sealed class ConversationStore(StoreConnection connection, Retention re
     /// <summary>Erases a conversation: turns, texts, logs, ratings, journal. A writer that is still about meets a missing fence and stops.</summary>
     public async Task DeleteAsync(Conversation conversation)
     {
+        erased?.Note();
         var id = conversation.Id;
         RedisValue[] turns;
         RedisKey[] keys;

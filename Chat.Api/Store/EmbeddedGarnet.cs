@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using Garnet;
@@ -12,6 +13,11 @@ namespace Chat.Api.Store;
 /// </summary>
 internal sealed class EmbeddedGarnet : IDisposable
 {
+    private const string AofFile = "2m";
+
+    /// <summary>Bytes of a file of the append-only file.</summary>
+    public const int AofFileBytes = 2 << 20;
+
     // sockaddr_un holds 108 bytes with the closing zero.
     private const int LongestSocketPath = 107;
 
@@ -22,6 +28,7 @@ internal sealed class EmbeddedGarnet : IDisposable
     public EmbeddedGarnet(string folder, ILoggerFactory logs)
     {
         folderLock = Lock(folder);
+        Folder = folder;
         var socket = Path.Combine(folder, "garnet.sock");
         var endPoint = socket.Length <= LongestSocketPath ? (EndPoint)new UnixDomainSocketEndPoint(socket) : new IPEndPoint(IPAddress.Loopback, FreePort());
         Configuration = endPoint is IPEndPoint ip ? $"127.0.0.1:{ip.Port}" : "!" + socket;
@@ -44,6 +51,9 @@ internal sealed class EmbeddedGarnet : IDisposable
             EnableAOF = true,
             AofMemorySize = "16m",
             AofPageSize = "2m",
+            // What a checkpoint has made superfluous leaves the disk a file at a time (ErasedText).
+            AofSegmentSize = AofFile,
+            AofSizeLimit = "64m",
             CommitFrequencyMs = 0,
             Recover = true,
             // Scripts are our transactions: they lock their keys and recover whole or not at all.
@@ -57,8 +67,15 @@ internal sealed class EmbeddedGarnet : IDisposable
         server.Start();
     }
 
+    /// <summary>All that it writes.</summary>
+    public string Folder { get; }
+
     /// <summary>The client's connection string.</summary>
     public string Configuration { get; }
+
+    /// <summary>The file of the append-only file that is being written; those ahead of it are made in advance and empty.</summary>
+    public string? NewestAofFile() => new DirectoryInfo(Path.Combine(Folder, "checkpoints", "AOF")).GetFiles("aof.log.*").Where(f => f.Length > 0)
+        .MaxBy(f => int.Parse(f.Extension[1..], CultureInfo.InvariantCulture))?.FullName;
 
     public void Dispose()
     {

@@ -180,6 +180,9 @@ internal sealed class ReplyLog(StoreConnection connection, Retention retention, 
 
     private static string Running(string conversation, string reply) => $"{conversation}/{reply}";
 
+    /// <summary>Takes a reply that another writer has, or that was erased, out of <c>chat:running</c>; whoever took it over ends it.</summary>
+    public Task LeaveAsync(WriterLease lease) => ForgetRunningAsync(lease.Conversation, lease.Reply);
+
     private Task<bool> ForgetRunningAsync(string conversation, string reply) => connection.CallAsync(db => db.SortedSetRemoveAsync(Keys.Running, Running(conversation, reply)));
 
     private static long Milliseconds(TimeSpan time) => (long)time.TotalMilliseconds;

@@ -19,6 +19,10 @@ internal static class StoreService
         {
             services.AddSingleton(sp => new EmbeddedGarnet(Path.Combine(data, "store"), sp.GetRequiredService<ILoggerFactory>()));
             services.AddSingleton(sp => StoreConnection.Open(sp.GetRequiredService<EmbeddedGarnet>().Configuration, isEmbedded: true, sp.GetRequiredService<TimeProvider>()));
+            var wait = builder.Configuration.GetValue("Data:ErasedTextSeconds", 10.0);
+            SettingsCheck.Require(wait is >= 1 and <= 86_400, "Data:ErasedTextSeconds", wait, "from 1 to 86400");
+            services.AddSingleton(sp => ActivatorUtilities.CreateInstance<ErasedText>(sp, TimeSpan.FromSeconds(wait)));
+            services.AddHostedService(sp => sp.GetRequiredService<ErasedText>());
         }
         services.AddSingleton(builder.Configuration.GetSection("Retention").Get<Retention>() ?? new());
         services.AddSingleton<ConversationStore>();

@@ -119,6 +119,7 @@ public sealed class BadCompletionTests(BadCompletionTests.NarrowServer shared) :
         { "logit_bias of a word", Body("\"logit_bias\":{\"the\":1}"), 400, "logit_bias", "invalid_value" },
         { "logit_bias of a negative id", Body("\"logit_bias\":{\"-1\":1}"), 400, "logit_bias", "invalid_value" },
         { "logit_bias above 100", Body("\"logit_bias\":{\"1\":101}"), 400, "logit_bias", "invalid_value" },
+        { "logit_bias of twenty-five thousand", Body($"\"logit_bias\":{{{string.Join(',', Enumerable.Range(0, 25_000).Select(i => $"\"{i}\":1"))}}}"), 400, "logit_bias", "invalid_value" },
         { "logit_bias a string", Body("\"logit_bias\":{\"1\":\"5\"}"), 400, "logit_bias", null },
         { "logprobs a number", Body("\"logprobs\":1"), 400, "logprobs", null },
         { "top_logprobs without logprobs", Body("\"top_logprobs\":2"), 400, "top_logprobs", "invalid_value" },

@@ -153,6 +153,8 @@ public abstract class HttpTests(SharedServer shared)
         hold.LetGo();
 
         Assert.StartsWith("not_found: ", await ChatClient.ErrorOfAsync(() => heard));
+        await using var running = await Server.OpenStoreAsync();
+        await Until.TrueAsync(async () => !(await running.GetDatabase().SortedSetRangeByRankAsync("chat:running")).Any(r => ((string)r!).StartsWith(conversation, StringComparison.Ordinal)));
     }
 
     [Fact]

@@ -16,6 +16,7 @@ public sealed class StartFailureTests : IDisposable
     [InlineData("Limits__ConcurrentReplies", "0", "Limits:ConcurrentReplies is 0 (at least 1; Limits:Enabled=false turns the limits off).")]
     [InlineData("Limits__Enabled", "perhaps", "Limits:Enabled is 'perhaps'; it must be true or false.")]
     [InlineData("Replies__CoalesceMs", "10001", "Replies:CoalesceMs is 10001 (from 0 to 10000).")]
+    [InlineData("Data__ErasedTextSeconds", "0", "Data:ErasedTextSeconds is 0 (from 1 to 86400).")]
     [InlineData("Replies__NoReaderSeconds", "-1", "Replies:NoReaderSeconds is -1 (above 0, below 600).")]
     [InlineData("Retention__Tenants__acme", "-0.5", "Retention:Tenants:acme is -0.5 (from 0 to 36500; 0 keeps conversations until they are erased).")]
     [InlineData("Safety__Filters__0", "wordz", "No safety plugin 'wordz'. Known: email, phone, words.")]
