@@ -167,7 +167,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
     private Served Start(ServedModel model) => new(model, Limits(model), model.Reader ?? new DialogueReader(model.Tokenizer, model.Description.MaxPromptTokens),
         new GenerationEngine(model.Description.Id, () => model.CreateRunner(options.Rows), options with { OnUsage = share => ShowUsage(model.Description.Id, share) }, time, () => Guessing(model, options.Rows, time)));
 
-    // All models have as many rows, so the process's share is the mean of theirs.
+    // The process's share is the mean of its models'.
     private void ShowUsage(string model, double share)
     {
         usage[model] = share;

@@ -5,6 +5,7 @@ using Chat.Benchmarks.Serving;
 var root = new RootCommand("Measurements of Chat. Each prints one line a figure; quote it with the command, the machine and the load.");
 root.Subcommands.Add(DecodeSpeed.Command());
 root.Subcommands.Add(KernelSpeed.Command());
+root.Subcommands.Add(PrefixSpeed.Command());
 root.Subcommands.Add(WeightQuality.Command());
 root.Subcommands.Add(StrategyCost.Command());
 root.Subcommands.Add(SpeculationGain.Command());

@@ -17,6 +17,22 @@ namespace Chat.IntegrationTests.Hosts;
 public sealed class ModelHostTests
 {
     [Fact]
+    public void All_that_decides_a_reply_and_its_turn_travels()
+    {
+        var request = new GenerationRequest
+        {
+            RequestId = "r", Model = "m1", Messages = [new(ChatRole.User, "你好吗")], Decoding = new() { ["seed"] = 5 }, Emitted = [7, 8], Index = 2, TopLogprobs = 3, Tenant = "acme", Priority = -1, CancelMeansAbort = true,
+        };
+
+        var read = WireForms.Read(WireForms.Write(request, "hash"));
+
+        Assert.Equal(request.Messages, read.Messages);
+        Assert.Equal(request.Emitted, read.Emitted);
+        Assert.Equal(request.Decoding.ToJsonString(), read.Decoding!.ToJsonString());
+        Assert.Equal(request, read with { Messages = request.Messages, Emitted = request.Emitted, Decoding = request.Decoding });
+    }
+
+    [Fact]
     public async Task A_reply_over_the_wire_is_the_models_reply_and_goes_on_behind_an_emitted_prefix()
     {
         await using var host = await HostServer.StartAsync();
