@@ -17,7 +17,9 @@ public sealed class RegexConstraintTests
         return depth > 3 ? atoms : Gen.OneOf(atoms, atoms,
             inner.Array[1, 3].Select(string.Concat),
             Gen.Select(inner, inner, (a, b) => $"(?:{a}|{b})"),
-            Gen.Select(inner, Any("*", "+", "?", "{2}", "{0,2}", "{1,}", "*?", "+?"), (a, q) => $"({a}){q}"));
+            Gen.Select(inner, Any("*", "+", "?", "{2}", "{0,2}", "{1,}"), (a, q) => $"({a}){q}"),
+            // Over what may be empty .NET's lazy loops run out of memory: ((a?)*?)? overflows its stack of states.
+            Gen.Select(atoms, Any("*?", "+?"), (a, q) => $"({a}){q}"));
     });
 
     private static readonly Gen<string> Texts = Any('a', 'b', 'c', '1', '你', '好', 'é', ' ', '_', '.', '\n').Array[0, 7].Select(c => new string(c));
