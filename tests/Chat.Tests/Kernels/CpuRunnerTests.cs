@@ -216,12 +216,15 @@ public sealed class CpuRunnerTests : RunnerTests
             }
             for (var row = 0; row < 4; row++) runner.Free(row);
         }
-        Reply();
+        long ThousandSteps()
+        {
+            var before = GC.GetAllocatedBytesForCurrentThread();
+            for (var reply = 0; reply < 30; reply++) Reply();
+            return GC.GetAllocatedBytesForCurrentThread() - before;
+        }
 
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        for (var reply = 0; reply < 30; reply++) Reply();
-
-        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+        // What happens once (a static field, a table that grows) may fall into any one round; what happens each step falls into all.
+        Assert.Contains(0, Enumerable.Range(0, 5).Select(_ => ThousandSteps()));
     }
 
     /// <summary>Greedy replies of a fixed length, and all scores on the way.</summary>
