@@ -93,7 +93,12 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
     private bool TryPlace(IRunner runner, Sequence next)
     {
         if (!scheduler.CanMakeRoom(next)) return false;
-        while (!scheduler.TryAdmit(next)) Preempt(runner, scheduler.VictimFor(next)!);
+        while (!scheduler.TryAdmit(next))
+        {
+            // A reader may have come back since the room was counted; its request is no longer one that makes room.
+            if (scheduler.VictimFor(next) is not { } victim) return false;
+            Preempt(runner, victim);
+        }
         ChatMeter.RequestsWaiting.Add(-1);
         ChatMeter.RequestsRunning.Add(1);
         next.IsReading = true;
