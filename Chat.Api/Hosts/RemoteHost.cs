@@ -37,6 +37,7 @@ internal sealed class RemoteHost : IDisposable
     private readonly ModelHost.ModelHostClient client;
     private readonly Metadata headers = [];
     private readonly ResiliencePipeline beginning;
+    private readonly CircuitBreakerManualControl breaker = new();
     private volatile View view = new(false, false, [], 0);
     private int own;
 
@@ -72,6 +73,7 @@ internal sealed class RemoteHost : IDisposable
                 MinimumThroughput = 3,
                 SamplingDuration = TimeSpan.FromSeconds(10),
                 BreakDuration = TimeSpan.FromSeconds(5),
+                ManualControl = breaker,
             })
             .AddTimeout(TimeSpan.FromSeconds(options.FirstTokenSeconds))
             .Build();
@@ -96,8 +98,10 @@ internal sealed class RemoteHost : IDisposable
         try
         {
             var status = await client.StatusAsync(new(), headers, (time.GetUtcNow() + PollLimit).UtcDateTime, cancellation);
-            if (!view.IsUp) logger.LogInformation("Model host {Host} answers; it serves {Models}", Name, string.Join(", ", status.Models.Select(m => m.Id)));
+            var isBack = !view.IsUp;
+            if (isBack) await breaker.CloseAsync(cancellation);                              // what broke was the process before
             view = new(true, status.Draining, [.. status.Models.Select(WireForms.Read).Select(m => new HostOffer(m.Description, m.Limits))], Math.Max(0, status.Models.Sum(m => m.Active) - before));
+            if (isBack) logger.LogInformation("Model host {Host} answers; it serves {Models}", Name, string.Join(", ", status.Models.Select(m => m.Id)));
         }
         catch (Exception e) when (e is RpcException or GenerationException && !cancellation.IsCancellationRequested)
         {
