@@ -29,7 +29,7 @@ public sealed class TokenTable
         this.bytes = [.. bytes];
         special = [.. bytes.Select((b, id) => b.Length == 0 && id != separator)];
         characters = [.. texts.Select((t, id) => id == separator ? [t] : Characters(t))];
-        han = [.. texts.Select((t, id) => bytes[id].Length == 0 ? 0 : t.StartsWith('\uFFFE') ? bytes[id].Count(b => b is >= 0xE3 and <= 0xE9) : t.EnumerateRunes().TakeWhile(IsHan).Count())];
+        han = [.. texts.Select((t, id) => bytes[id].Length == 0 ? 0 : t.StartsWith('\uFFFE') ? bytes[id].Count(b => b is >= 0xE3 and <= 0xE9) : t.EnumerateRunes().TakeWhile(c => IsHan(c.Value)).Count())];
         units = [.. texts.Select((t, id) => bytes[id].Length == 0 || !Explodes(t) ? t.Length == 0 ? [] : [t] : Characters(t))];
         for (var id = texts.Count - 1; id >= 0; id--)
             if (texts[id] is not ("" or " " or "\n")) ids[texts[id]] = id;                // a blank alone is never banned; the first of equal texts counts
@@ -76,7 +76,7 @@ public sealed class TokenTable
     public int HanCharacters(int id) => han[id];
 
     /// <summary>A Han character of the basic plane, radicals and marks excepted.</summary>
-    public static bool IsHan(Rune rune) => rune.Value is >= 0x3400 and <= 0x4DBF or >= 0x4E00 and <= 0x9FFF;
+    public static bool IsHan(int codePoint) => codePoint is >= 0x3400 and <= 0x4DBF or >= 0x4E00 and <= 0x9FFF;
 
     /// <summary>Whether every id means the same in another vocabulary: then one model's tokens are the other's.</summary>
     public bool MeansTheSameAs(TokenTable other) => Count == other.Count && Separator == other.Separator && texts.AsSpan().SequenceEqual(other.texts) && special.AsSpan().SequenceEqual(other.special)

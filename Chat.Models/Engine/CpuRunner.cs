@@ -67,10 +67,7 @@ public sealed unsafe class CpuRunner : IRunner
     public int Open(PrefillItem item)
     {
         var (number, context, emitted) = item;
-        if (context.Length < 1 || context.Length > MaxContext) throw new ArgumentException($"Row {number}'s context has {context.Length} tokens: 1 to {MaxContext} can be read.");
-        if (emitted.Length >= MaxReply) throw new ArgumentException($"Row {number} has {emitted.Length} emitted tokens of at most {MaxReply}: none can follow.");
-        CheckIds(context.Span);
-        CheckIds(emitted.Span);
+        RunnerCalls.CheckPrompt(this, item);
         Free(number);
         var row = all[number];
         var opening = model.Opening(context.Span);
@@ -96,7 +93,7 @@ public sealed unsafe class CpuRunner : IRunner
         long needed = 0;
         foreach (var (number, tokens) in feeds)
         {
-            CheckRow(number);
+            RunnerCalls.CheckRow(this, number);
             var row = all[number];
             needed += PageList.PagesFor(row.Unread.Length) + row.Reply.Needed(model.HasEncoder && row.Due > 0 ? row.Known : tokens);
         }
@@ -127,7 +124,7 @@ public sealed unsafe class CpuRunner : IRunner
         if (rows.IsEmpty) return [];
         call++;
         foreach (var row in rows) CheckRoom(row, 1);
-        CheckIds(tokens);
+        RunnerCalls.CheckIds(this, tokens);
         for (var i = 0; i < tokens.Length; i++) outputs[i] = Append(all[rows[i]], tokens[i], i);
         var scores = Scores(model.Step(feed.AsSpan(0, tokens.Length), outputs.AsSpan(0, tokens.Length)), tokens.Length);
         foreach (var row in rows) KeepPages(all[row]);
@@ -139,11 +136,11 @@ public sealed unsafe class CpuRunner : IRunner
     /// <exception cref="InvalidOperationException">A row is free, still reads its prompt, or has no room for its tokens.</exception>
     public ReadOnlySpan<float> Verify(ReadOnlySpan<int> rows, ReadOnlySpan<int> counts, ReadOnlySpan<int> tokens)
     {
-        DraftCounts.Check(rows, counts, tokens);
+        RunnerCalls.CheckCounts(rows, counts, tokens);
         if (rows.IsEmpty) return [];
         call++;
         for (var i = 0; i < rows.Length; i++) CheckRoom(rows[i], counts[i]);
-        CheckIds(tokens);
+        RunnerCalls.CheckIds(this, tokens);
         foreach (var row in rows) KeepPages(all[row]);
         Reserve(tokens.Length);
         int count = 0, done = 0;
@@ -168,7 +165,7 @@ public sealed unsafe class CpuRunner : IRunner
     /// <exception cref="ArgumentOutOfRangeException">The reply does not have so many tokens.</exception>
     public void Truncate(int row, int length)
     {
-        CheckRow(row);
+        RunnerCalls.CheckRow(this, row);
         var held = all[row];
         CheckHeld(row);
         if (length < 0 || held.Opening + length > held.Known) throw new ArgumentOutOfRangeException(nameof(length), length, $"Row {row}'s reply has {held.Known - held.Opening} tokens.");
@@ -184,8 +181,8 @@ public sealed unsafe class CpuRunner : IRunner
     {
         foreach (var (from, to) in copies)
         {
-            CheckRow(from);
-            CheckRow(to);
+            RunnerCalls.CheckRow(this, from);
+            RunnerCalls.CheckRow(this, to);
             if (from != to && all[from].Known == 0) throw new InvalidOperationException($"Row {from} holds no context to copy.");
         }
         if (copies.Length > Rows) throw new ArgumentException($"{copies.Length} copies are asked for, there are {Rows} rows.");
@@ -200,7 +197,7 @@ public sealed unsafe class CpuRunner : IRunner
     /// <inheritdoc/>
     public void Free(int row)
     {
-        CheckRow(row);
+        RunnerCalls.CheckRow(this, row);
         all[row].Clear();
     }
 
@@ -335,12 +332,6 @@ public sealed unsafe class CpuRunner : IRunner
         return rowCount;
     }
 
-    private void CheckIds(ReadOnlySpan<int> ids)
-    {
-        foreach (var id in ids)
-            if ((uint)id >= (uint)VocabularySize) throw new ArgumentException($"Token {id} is outside the vocabulary of {VocabularySize}.");
-    }
-
     private void CheckHeld(int row)
     {
         if (all[row].Known == 0) throw new InvalidOperationException($"Row {row} holds no context.");
@@ -357,13 +348,8 @@ public sealed unsafe class CpuRunner : IRunner
 
     private void CheckNew(int row)
     {
-        CheckRow(row);
+        RunnerCalls.CheckRow(this, row);
         if (seen[row] == call) throw new ArgumentException($"Row {row} stands twice in one call.");
         seen[row] = call;
-    }
-
-    private void CheckRow(int row)
-    {
-        if ((uint)row >= (uint)Rows) throw new ArgumentOutOfRangeException(nameof(row), row, $"Rows are 0 to {Rows - 1}.");
     }
 }

@@ -75,11 +75,36 @@ public static class WholePrompts
     }
 }
 
-/// <summary>What every runner asks of a call of <see cref="IRunner.Verify"/>.</summary>
-internal static class DraftCounts
+/// <summary>What every runner asks of its calls.</summary>
+internal static class RunnerCalls
 {
+    /// <exception cref="ArgumentException">An empty or too long context, too many emitted tokens, an id outside the vocabulary.</exception>
+    public static void CheckPrompt(IRunner runner, PrefillItem item)
+    {
+        var (row, context, emitted) = item;
+        if (context.Length < 1 || context.Length > runner.MaxContext) throw new ArgumentException($"Row {row}'s context has {context.Length} tokens: 1 to {runner.MaxContext} can be read.");
+        if (emitted.Length >= runner.MaxReply) throw new ArgumentException($"Row {row} has {emitted.Length} emitted tokens of at most {runner.MaxReply}: none can follow.");
+        CheckIds(runner, context.Span);
+        CheckIds(runner, emitted.Span);
+    }
+
+    /// <exception cref="ArgumentException">An id outside the vocabulary.</exception>
+    public static void CheckIds(IRunner runner, ReadOnlySpan<int> ids)
+    {
+        var size = runner.VocabularySize;
+        foreach (var id in ids)
+            if ((uint)id >= (uint)size) throw new ArgumentException($"Token {id} is outside the vocabulary of {size}.");
+    }
+
+    /// <exception cref="ArgumentOutOfRangeException">No such row.</exception>
+    public static void CheckRow(IRunner runner, int row)
+    {
+        if ((uint)row >= (uint)runner.Rows) throw new ArgumentOutOfRangeException(nameof(row), row, $"Rows are 0 to {runner.Rows - 1}.");
+    }
+
+    /// <summary>Of <see cref="IRunner.Verify"/>.</summary>
     /// <exception cref="ArgumentException">Not as many counts as rows, or tokens as counted, or a count below one.</exception>
-    public static void Check(ReadOnlySpan<int> rows, ReadOnlySpan<int> counts, ReadOnlySpan<int> tokens)
+    public static void CheckCounts(ReadOnlySpan<int> rows, ReadOnlySpan<int> counts, ReadOnlySpan<int> tokens)
     {
         var sum = 0;
         foreach (var count in counts) sum += count >= 1 ? count : throw new ArgumentException($"A row is given {count} tokens: at least one is due.");

@@ -38,10 +38,7 @@ public sealed class TorchRunner : IRunner
     public int Open(PrefillItem item)
     {
         var (row, context, emitted) = item;
-        if (context.Length < 1 || context.Length > MaxContext) throw new ArgumentException($"Row {row}'s context has {context.Length} tokens: 1 to {MaxContext} can be read.");
-        if (emitted.Length >= MaxReply) throw new ArgumentException($"Row {row} has {emitted.Length} emitted tokens of at most {MaxReply}: none can follow.");
-        CheckIds(context.Span);
-        CheckIds(emitted.Span);
+        RunnerCalls.CheckPrompt(this, item);
         Free(row);
         isHeld[row] = true;
         prompts[row] = (item, 0);
@@ -82,7 +79,7 @@ public sealed class TorchRunner : IRunner
         if (rows.Length != tokens.Length) throw new ArgumentException($"{rows.Length} rows are given {tokens.Length} tokens.");
         if (rows.IsEmpty) return [];
         CheckRead(rows);
-        CheckIds(tokens);
+        RunnerCalls.CheckIds(this, tokens);
         using var gradients = no_grad();
         using var scope = NewDisposeScope();
         var ones = new int[rows.Length];
@@ -95,10 +92,10 @@ public sealed class TorchRunner : IRunner
     /// <exception cref="InvalidOperationException">A row is free, or has no room for its tokens.</exception>
     public ReadOnlySpan<float> Verify(ReadOnlySpan<int> rows, ReadOnlySpan<int> counts, ReadOnlySpan<int> tokens)
     {
-        DraftCounts.Check(rows, counts, tokens);
+        RunnerCalls.CheckCounts(rows, counts, tokens);
         if (rows.IsEmpty) return [];
         CheckRead(rows);
-        CheckIds(tokens);
+        RunnerCalls.CheckIds(this, tokens);
         var longest = 0;
         foreach (var count in counts) longest = Math.Max(longest, count);
         var ids = new int[rows.Length * longest];
@@ -116,7 +113,7 @@ public sealed class TorchRunner : IRunner
     /// <exception cref="ArgumentOutOfRangeException">The reply does not have so many tokens.</exception>
     public void Truncate(int row, int length)
     {
-        CheckRow(row);
+        RunnerCalls.CheckRow(this, row);
         model.Truncate(row, length);
     }
 
@@ -125,8 +122,8 @@ public sealed class TorchRunner : IRunner
     {
         foreach (var (from, to) in copies)
         {
-            CheckRow(from);
-            CheckRow(to);
+            RunnerCalls.CheckRow(this, from);
+            RunnerCalls.CheckRow(this, to);
         }
         using var gradients = no_grad();
         model.Fork(copies);
@@ -137,7 +134,7 @@ public sealed class TorchRunner : IRunner
     /// <inheritdoc/>
     public void Free(int row)
     {
-        CheckRow(row);
+        RunnerCalls.CheckRow(this, row);
         model.Free(row);
         (prompts[row], isHeld[row]) = (default, false);
     }
@@ -155,18 +152,12 @@ public sealed class TorchRunner : IRunner
         return scores.AsSpan(0, source.Length);
     }
 
-    private void CheckIds(ReadOnlySpan<int> ids)
-    {
-        foreach (var id in ids)
-            if ((uint)id >= (uint)VocabularySize) throw new ArgumentException($"Token {id} is outside the vocabulary of {VocabularySize}.");
-    }
-
     private void CheckRows(ReadOnlySpan<int> rows)
     {
         var seen = new HashSet<int>();
         foreach (var row in rows)
         {
-            CheckRow(row);
+            RunnerCalls.CheckRow(this, row);
             if (!seen.Add(row)) throw new ArgumentException($"Row {row} stands twice in one call.");
         }
     }
@@ -176,10 +167,5 @@ public sealed class TorchRunner : IRunner
         CheckRows(rows);
         foreach (var row in rows)
             if (!prompts[row].Item.Context.IsEmpty) throw new InvalidOperationException($"Row {row} has not read its prompt.");
-    }
-
-    private void CheckRow(int row)
-    {
-        if ((uint)row >= (uint)Rows) throw new ArgumentOutOfRangeException(nameof(row), row, $"Rows are 0 to {Rows - 1}.");
     }
 }

@@ -36,7 +36,7 @@ public sealed class EqualLinesRule : ILogitsRule
         {
             var status = Rune.DecodeFromUtf8(left, out var rune, out var read);
             if (status == OperationStatus.NeedMoreData && left[0] is >= 0xE3 and <= 0xE9) return (count, left.Length);
-            if (status != OperationStatus.Done || !TokenTable.IsHan(rune)) return (null, 0);
+            if (status != OperationStatus.Done || !TokenTable.IsHan(rune.Value)) return (null, 0);
             count++;
             left = left[read..];
         }

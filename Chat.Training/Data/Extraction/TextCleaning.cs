@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.RegularExpressions;
+using Chat.Models.Decoding;
 
 namespace Chat.Training.Data.Extraction;
 
@@ -33,7 +34,7 @@ public static partial class TextCleaning
         return letters == 0 ? 0 : (double)han / letters;
     }
 
-    public static bool IsHan(char c) => c is >= '\u4e00' and <= '\u9fff' or >= '\u3400' and <= '\u4dbf';
+    public static bool IsHan(char c) => TokenTable.IsHan(c);
 
     /// <summary>Prose of the language: long enough, mostly letters, and Han or not as the language says.</summary>
     public static bool IsProse(string text, string language)

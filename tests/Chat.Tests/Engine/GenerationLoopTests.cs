@@ -48,24 +48,11 @@ public sealed class GenerationLoopTests
                 Before = call => { if (call is not ("open" or "free") && ++calls == house.FailsAt) throw new InvalidOperationException("no memory"); },
             };
             var sequences = jobs.Select((job, i) => Start(i, job.Kind, prompt: job.Prompt, priority: job.Priority, tenant: job.Tenant)).ToArray();
-            var heard = jobs.Select(_ => new List<GenerationChunk>()).ToArray();
-
-            for (var step = 0; !sequences.All(s => s.Output.Completion.IsCompleted); step++)
+            var heard = Company.Hear(loop, runner, [.. jobs.Select((job, i) => new Visit(sequences[i], job.Arrives, job.CancelsAfter, job.ReadsEvery))], longest: 5000, step =>
             {
-                Assert.InRange(step, 0, 5000);
-                for (var i = 0; i < jobs.Length; i++)
-                {
-                    if (jobs[i].Arrives == step) loop.Submit(sequences[i]);
-                    if (jobs[i].CancelsAfter < int.MaxValue && jobs[i].Arrives + jobs[i].CancelsAfter == step) sequences[i].Cancel(stopped: false);
-                    if (step % jobs[i].ReadsEvery == 0)
-                        while (sequences[i].Output.TryRead(out var chunk)) heard[i].Add(chunk);
-                }
-                loop.Step(runner);
                 CheckBooks(loop, runner, options);
                 for (var i = 0; i < jobs.Length; i++) Assert.False(sequences[i].IsCancelled && jobs[i].Arrives <= step && !sequences[i].Output.Completion.IsCompleted && sequences[i].Output.Count == 0, "cancelled, and not ended within a step");
-            }
-            for (var i = 0; i < jobs.Length; i++)
-                while (sequences[i].Output.TryRead(out var chunk)) heard[i].Add(chunk);
+            });
             preemptions += sequences.Count(s => s.WasSetBack);
 
             Assert.Equal((0, 0.0, 0), (runner.Held, loop.Scheduler.Usage, loop.Scheduler.Waiting));

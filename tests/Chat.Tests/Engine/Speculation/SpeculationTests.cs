@@ -34,23 +34,10 @@ public sealed class SpeculationTests
             using var speculator = Speculator(new ToyRunner(Vocabulary, 8) { Blur = 3, Tiredness = 0.1f }, () => new Whim(seed));
             var loop = new GenerationLoop(new EngineOptions { Rows = 8, OutputChunks = 3 }, TimeProvider.System) { Speculator = speculator };
             var sequences = jobs.Select((job, i) => Start(i, job, job.Kind)).ToArray();
-            var heard = jobs.Select(_ => new List<GenerationChunk>()).ToArray();
-            for (var step = 0; !sequences.All(s => s.Output.Completion.IsCompleted); step++)
-            {
-                Assert.InRange(step, 0, 1000);
-                for (var i = 0; i < jobs.Length; i++)
-                {
-                    if (jobs[i].Arrives == step) loop.Submit(sequences[i]);
-                    if (jobs[i].CancelsAfter < int.MaxValue && jobs[i].Arrives + jobs[i].CancelsAfter == step) sequences[i].Cancel(stopped: false);
-                    if (step % jobs[i].ReadsEvery == 0)
-                        while (sequences[i].Output.TryRead(out var chunk)) heard[i].Add(chunk);
-                }
-                loop.Step(runner);
-            }
+            var heard = Company.Hear(loop, runner, [.. jobs.Select((job, i) => new Visit(sequences[i], job.Arrives, job.CancelsAfter, job.ReadsEvery))], longest: 1000);
             Assert.Equal(0, runner.Held);
             for (var i = 0; i < jobs.Length; i++)
             {
-                while (sequences[i].Output.TryRead(out var chunk)) heard[i].Add(chunk);
                 var alone = Alone(runner, Start(i, jobs[i], Models.Decoding.Speculation.None));
                 var ids = Ids(heard[i]);
                 if (sequences[i].IsCancelled && heard[i].LastOrDefault()?.End is null) Assert.Equal(Ids(alone).Take(ids.Length), ids);
