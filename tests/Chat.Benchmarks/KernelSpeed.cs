@@ -40,7 +40,7 @@ internal static class KernelSpeed
 
     private static unsafe void Measure(Team team, string name, WeightMatrix matrix, int[] batches, int rounds)
     {
-        using var plain = new NativeBuffer(matrix.Bytes);
+        using var plain = PlainReading.Memory((int)matrix.Bytes);
         foreach (var batch in batches)
         {
             var times = Math.Max(1, WalkedInARound / matrix.Bytes / batch);

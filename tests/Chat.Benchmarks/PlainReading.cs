@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics;
+using Chat.Models.Kernels;
 
 namespace Chat.Benchmarks;
 
@@ -6,6 +7,14 @@ namespace Chat.Benchmarks;
 internal static class PlainReading
 {
     private static long sink;
+
+    /// <summary>Memory of its own: pages that nobody has written to are all the kernel's one page of zeros, which lies in the first cache.</summary>
+    public static unsafe NativeBuffer Memory(int bytes)
+    {
+        var memory = new NativeBuffer(bytes);
+        new Span<byte>(memory.Pointer, bytes).Fill(1);
+        return memory;
+    }
 
     public static unsafe void Walk(byte* from, long bytes)
     {

@@ -85,7 +85,7 @@ internal static class Duel
         using var ours = new OurSide(runner, work.Rows);
         Turns theirTurns = new(peer, work, seconds, clock), ourTurns = new(ours, work, seconds, clock);
         List<double> their = [], our = [], reading = [];
-        using var memory = new NativeBuffer(512 << 20);
+        using var memory = PlainReading.Memory(512 << 20);
         for (var round = 0; round < rounds; round++)
         {
             if (round % 2 == 0) their.Add(theirTurns.Rate());
@@ -194,13 +194,20 @@ internal static class Duel
 
         private void Begin()
         {
-            side.Read(context);
+            side.Read(Unread());
             left = PrefillTokens - 1;
+        }
+
+        /// <summary>Never read before, else our prefix cache would answer in place of the kernels.</summary>
+        private int[] Unread()
+        {
+            context[0]++;
+            return [.. context];
         }
 
         private void Once()
         {
-            if (work.IsPrefill) side.Read(context);
+            if (work.IsPrefill) side.Read(Unread());
             else side.Decode();
             left--;
         }
