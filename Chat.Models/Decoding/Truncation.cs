@@ -1,5 +1,7 @@
 using System.Buffers;
+using System.Numerics;
 using System.Numerics.Tensors;
+using System.Runtime.Intrinsics;
 
 namespace Chat.Models.Decoding;
 
@@ -92,11 +94,10 @@ internal ref struct Truncation
         else
         {
             var k = options.TopK == 0 ? weights.Length : Math.Max(options.TopK, minKeep);
-            // Tokens below (1 − p)/V hold less than 1 − p together, so the fewest tokens that reach p are all above.
-            Collect(weights, k < weights.Length ? KthLargest(weights, k) : options.TopP < 1 ? (float)((1 - options.TopP) * total / weights.Length * 0.999)
-                : options.MinP > 0 ? (float)options.MinP : (float)(options.TopA / total * 0.999));
-            if (Count < minKeep) Collect(weights, 0);
-            keys.AsSpan(0, Count).Sort();
+            if (k < weights.Length) CollectTop(weights, k);
+            else if (options.TopP < 1) CollectNucleus(weights, total, options.TopP);
+            else CollectSorted(weights, options.MinP > 0 ? (float)options.MinP : (float)(options.TopA / total * 0.999));
+            if (Count < minKeep) CollectSorted(weights, 0);
             if (options.TopP < 1) Count = Nucleus(options.TopP * (k < weights.Length ? Mass() : total), minKeep);
             Cut(options.MinP, minKeep);
             // The best token's share is 1/mass: another's weight/mass is at least a/mass² where its weight is at least a/mass.
@@ -132,10 +133,49 @@ internal ref struct Truncation
         return ((float)(mass / best), best);
     }
 
+    /// <summary>The k likeliest tokens, and those as likely as the last of them.</summary>
+    private void CollectTop(ReadOnlySpan<float> weights, int k)
+    {
+        var bound = 1 / 64f;
+        for (Collect(weights, bound); Count < k && bound > 0; Collect(weights, bound)) bound /= 64;
+        if (Count > 16 * k) Collect(weights, KthLargest(weights, k));                      // a flat row: a heap of k is faster than sorting most of it
+        keys.AsSpan(0, Count).Sort();
+        while (Count > k && Weight(Count - 1) < Weight(k - 1)) Count--;
+    }
+
+    /// <summary>The tokens that may be in the nucleus: those with a 64th of the best's weight where these hold p together, else ever more.</summary>
+    private void CollectNucleus(ReadOnlySpan<float> weights, float total, double p)
+    {
+        // Tokens below (1 − p)/V hold less than 1 − p together, so the fewest tokens that reach p are all above.
+        var least = (float)((1 - p) * total / weights.Length * 0.999);
+        for (var bound = 1 / 64f; ; bound /= 64)
+        {
+            CollectSorted(weights, Math.Max(bound, least));
+            if (bound <= least || Mass() >= p * total) return;
+        }
+    }
+
+    private void CollectSorted(ReadOnlySpan<float> weights, float bound)
+    {
+        Collect(weights, bound);
+        keys.AsSpan(0, Count).Sort();
+    }
+
     private void Collect(ReadOnlySpan<float> weights, float bound)
     {
         Count = 0;
-        for (var id = 0; id < weights.Length; id++)
+        var id = 0;
+        // Nearly all are below: a look at a whole vector passes them by.
+        for (; id + Vector512<float>.Count <= weights.Length; id += Vector512<float>.Count)
+        {
+            var some = Vector512.Create(weights[id..]);
+            for (var bits = (Vector512.GreaterThanOrEqual(some, Vector512.Create(bound)) & Vector512.GreaterThan(some, Vector512<float>.Zero)).ExtractMostSignificantBits(); bits != 0; bits &= bits - 1)
+            {
+                var hit = id + BitOperations.TrailingZeroCount(bits);
+                keys[Count++] = Key(weights[hit], hit);
+            }
+        }
+        for (; id < weights.Length; id++)
             if (weights[id] > 0 && weights[id] >= bound) keys[Count++] = Key(weights[id], id);
     }
 

@@ -19,6 +19,7 @@ internal static class ServeCommand
         var door = new Option<string>("--door") { Description = "completions (/v1/chat/completions, any such server) or hub (ours).", DefaultValueFactory = _ => "completions" };
         door.AcceptOnlyFromAmong("completions", "hub");
         var requests = new Option<int>("--requests") { Description = "Questions in all.", DefaultValueFactory = _ => 200 };
+        var warmups = new Option<int>("--num-warmups") { Description = "Questions before those, which are not counted: code is compiled on first use, the server's and this program's.", DefaultValueFactory = _ => 0 };
         var rate = new Option<double>("--rate") { Description = "Questions a second, arriving at random (Poisson); all at once when absent.", DefaultValueFactory = _ => double.PositiveInfinity };
         var concurrency = new Option<int?>("--concurrency") { Description = "Questions under way at most: without a rate, so many users who ask again as soon as they are answered." };
         var tokens = new Option<int>("--max-tokens") { Description = "Tokens of a reply at most.", DefaultValueFactory = _ => 64 };
@@ -30,11 +31,12 @@ internal static class ServeCommand
         var json = new Option<FileInfo?>("--json") { Description = "File for the figures, with vLLM's names." };
         var detailed = new Option<bool>("--detailed") { Description = "Each request's figures too." };
         var command = new Command("serve", "Time to first token, per token, between tokens and to the end, throughput and goodput of a running server.")
-            { url, door, requests, rate, concurrency, tokens, prompts, model, token, goodput, seed, json, detailed };
+            { url, door, requests, warmups, rate, concurrency, tokens, prompts, model, token, goodput, seed, json, detailed };
         command.SetAction(async (result, cancellation) =>
         {
             var load = new Load(result.GetValue(requests), result.GetValue(rate), result.GetValue(concurrency), result.GetValue(seed));
             ArgumentOutOfRangeException.ThrowIfLessThan(load.Requests, 1, "--requests");
+            ArgumentOutOfRangeException.ThrowIfNegative(result.GetValue(warmups), "--num-warmups");
             if (!(load.Rate > 0)) throw new ArgumentOutOfRangeException("--rate", load.Rate, "A rate is above 0.");
             if (load.Concurrency < 1) throw new ArgumentOutOfRangeException("--concurrency", load.Concurrency, "At least one question must be under way.");
             string[] texts = result.GetValue(prompts) is { } file ? [.. File.ReadLines(file.FullName).Where(line => line.Length > 0)] : Questions;
@@ -42,19 +44,19 @@ internal static class ServeCommand
             using var http = new HttpClient(new SocketsHttpHandler { MaxConnectionsPerServer = int.MaxValue }) { BaseAddress = new($"{address}/"), Timeout = Timeout.InfiniteTimeSpan };
             var (name, bearer) = (result.GetValue(model), result.GetValue(token));
             ITarget target = result.GetValue(door) == "hub" ? new HubTarget(address, name, bearer) : new CompletionsTarget(http, name ?? await CompletionsTarget.FirstModelAsync(http, bearer, cancellation), bearer);
-            return await RunAsync(target, load, texts, result.GetValue(tokens), Goals.Parse(result.GetValue(goodput)!), result.GetValue(json), result.GetValue(detailed), cancellation);
+            return await RunAsync(target, load, result.GetValue(warmups), texts, result.GetValue(tokens), Goals.Parse(result.GetValue(goodput)!), result.GetValue(json), result.GetValue(detailed), cancellation);
         });
         return command;
     }
 
-    private static async Task<int> RunAsync(ITarget target, Load load, string[] texts, int tokens, Goals goals, FileInfo? json, bool detailed, CancellationToken cancellation)
+    private static async Task<int> RunAsync(ITarget target, Load load, int warmups, string[] texts, int tokens, Goals goals, FileInfo? json, bool detailed, CancellationToken cancellation)
     {
         var random = new Random(load.Seed);
-        Question[] questions = [.. Enumerable.Range(0, load.Requests).Select(number => new Question(texts[random.Next(texts.Length)], load.Seed + number, tokens))];
-        var (exchanges, duration, peak) = await AnsiConsole.Progress().StartAsync(progress =>
+        Question[] questions = [.. Enumerable.Range(0, Math.Max(load.Requests, warmups)).Select(number => new Question(texts[random.Next(texts.Length)], load.Seed + number, tokens))];
+        var (exchanges, duration, peak) = await AnsiConsole.Progress().StartAsync(async progress =>
         {
-            var bar = progress.AddTask("replies", maxValue: load.Requests);
-            return load.RunAsync((number, seconds) => target.AskAsync(questions[number], seconds, cancellation), () => bar.Increment(1), TimeProvider.System, cancellation);
+            if (warmups > 0) await SendAsync(load with { Requests = warmups, Rate = double.PositiveInfinity, Concurrency = load.Concurrency ?? 64 }, progress.AddTask("warming up", maxValue: warmups));
+            return await SendAsync(load, progress.AddTask("replies", maxValue: load.Requests));
         });
         var report = ServeReport.Of(exchanges, duration, peak, load, goals, detailed);
         report["date"] = TimeProvider.System.GetUtcNow().ToString("yyyyMMdd-HHmmss", CultureInfo.InvariantCulture);
@@ -63,5 +65,8 @@ internal static class ServeCommand
         foreach (var reason in exchanges.Where(exchange => !exchange.IsWhole).GroupBy(exchange => exchange.Error ?? "no text came")) Console.Error.WriteLine($"{reason.Count()} failed: {reason.Key}");
         if (json is not null) await File.WriteAllTextAsync(json.FullName, report.ToJsonString(Indented) + "\n", cancellation);
         return exchanges.All(exchange => exchange.IsWhole) ? 0 : 1;
+
+        Task<(Exchange[] Exchanges, double Duration, int Peak)> SendAsync(Load part, ProgressTask bar) =>
+            part.RunAsync((number, seconds) => target.AskAsync(questions[number], seconds, cancellation), () => bar.Increment(1), TimeProvider.System, cancellation);
     }
 }
