@@ -18,7 +18,9 @@ internal static class ChatModelsSetup
         }
         var services = builder.Services;
         services.AddSingleton(provider => new DecodingCatalog(provider.GetRequiredService<PluginCatalog>()));
-        services.AddSingleton(builder.Configuration.GetSection("Models").Get<ModelsOptions>() ?? new());
+        var models = builder.Configuration.GetSection("Models").Get<ModelsOptions>() ?? new();
+        if (models.Pins.Count > 0) throw new InvalidOperationException("Models:Pins belongs to the model hosts, whose memory it is about; this gateway has none (Hosts:Addresses).");
+        services.AddSingleton(models);
         services.AddSingleton(provider => new RemoteChatModels(
             options, provider.GetRequiredService<ModelsOptions>(), provider.GetRequiredService<DecodingCatalog>(), DecodingDefaults.Read(builder.Configuration),
             provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILogger<RemoteChatModels>>()));

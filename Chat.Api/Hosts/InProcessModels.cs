@@ -33,6 +33,9 @@ internal static class InProcessModels
         var names = ModelServing.Folders(options.Folder);
         if (names.Length == 0 && !mayBeEmpty) throw new InvalidOperationException($"Models:Folder '{options.Folder}' holds no model folder: none has a {ModelFolder.ConfigFileName}.");
         var folders = Order(names.Select(Open), options);
+        foreach (var (name, pin) in options.Pins)
+            if (!mayBeEmpty && !folders.Exists(f => f.Description.Id == pin.Model))
+                throw new InvalidOperationException($"Models:Pins:{name}:Model '{pin.Model}' is not among the models: {string.Join(", ", folders.Select(f => f.Description.Id))}.");
         var models = WithDrafts(folders, [.. folders.Select(serving.Serve)]);
         foreach (var model in models) logger.LogInformation("Serving {Model}, {Parameters} parameters, content {Hash}", model.Description.Id, model.Description.Parameters, model.Description.Hash);
         var engine = new EngineOptions

@@ -46,7 +46,21 @@ public sealed record ModelsOptions
     /// <summary>Memory of the kernels for keys and values, for each model: enough for one reply is taken at least, and no more than all rows can use.</summary>
     public long CacheBytes { get; init; } = ServedModel.DefaultCacheBytes;
 
+    /// <summary>Beginnings of prompts that the kernels keep read, by name, and their memory beside <see cref="CacheBytes"/>, for each model that has some.</summary>
+    public Dictionary<string, PinOptions> Pins { get; init; } = [];
+    public long PinBytes { get; init; } = 256L << 20;
+
     internal const string Cpu = "cpu";
+}
+
+/// <summary>What <c>Models:Pins:NAME</c> says.</summary>
+public sealed record PinOptions
+{
+    /// <summary>Id of a decoder-only model.</summary>
+    public string? Model { get; init; }
+
+    /// <summary>A bot's, word for word; without it only what the model's template begins with is pinned.</summary>
+    public string SystemPrompt { get; init; } = "";
 }
 
 /// <summary>What computes a model in this process.</summary>
@@ -67,6 +81,9 @@ internal sealed class ModelServing
     {
         foreach (var (name, value) in new[] { ("Rows", options.Rows), ("QueueLimit", options.QueueLimit), ("PrefillTokens", options.PrefillTokens), ("Threads", options.Threads ?? 1) })
             SettingsCheck.Require(value >= 1, "Models:" + name, value, "at least 1");
+        SettingsCheck.Require(options.PinBytes >= 0, "Models:PinBytes", options.PinBytes, "at least 0");
+        foreach (var (name, pin) in options.Pins)
+            if (string.IsNullOrWhiteSpace(pin.Model)) throw new InvalidOperationException($"Models:Pins:{name} names no model: Models:Pins:{name}:Model is the id of one.");
         var onCpu = options.Device == ModelsOptions.Cpu;
         Serve = (options.Runner ?? (onCpu ? ModelRunner.Kernels : ModelRunner.Torch)) switch
         {
@@ -91,7 +108,7 @@ internal sealed class ModelServing
     private static Func<ModelFolder, ServedModel> OnKernels(ModelsOptions options)
     {
         var team = options.Threads is { } threads ? new Team(threads) : Team.Shared;        // lives as long as the process
-        return folder => ServedModel.OnKernels(folder, options.Weights, team, options.CacheBytes);
+        return folder => Pinned(ServedModel.OnKernels(folder, options.Weights, team, options.CacheBytes, options.Pins.Values.Any(pin => pin.Model == folder.Description.Id) ? options.PinBytes : 0), options);
     }
 
     // Apart from the rest, because naming a device loads libtorch.
@@ -99,8 +116,11 @@ internal sealed class ModelServing
     {
         LibtorchLoader.Require();
         var device = DeviceOf(options.Device);
-        return folder => ServedModel.OnTorch(folder, device, options.Type);
+        return folder => Pinned(ServedModel.OnTorch(folder, device, options.Type), options);
     }
+
+    private static ServedModel Pinned(ServedModel model, ModelsOptions options) =>
+        model with { Pins = options.Pins.Where(pin => pin.Value.Model == model.Description.Id).ToDictionary(pin => pin.Key, pin => pin.Value.SystemPrompt) };
 
     private static torch.Device DeviceOf(string name)
     {

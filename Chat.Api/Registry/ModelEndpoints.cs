@@ -3,13 +3,14 @@ using Chat.Api.Hosts;
 using Chat.Api.Identity;
 using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
+using Chat.Models.Engine;
 
 namespace Chat.Api.Registry;
 
 public sealed record AliasTarget(string? Model);
 
-/// <summary>A registered model: what its card says, the aliases that mean it, what it comes from, and where it answers.</summary>
-public sealed record ModelDetails(ModelDescription Model, DateTimeOffset RegisteredAt, bool Served, IReadOnlyList<string> Aliases, IReadOnlyList<Ancestor> Lineage, IReadOnlyList<string> Hosts);
+/// <summary>A registered model: what its card says, the aliases that mean it, what it comes from, where it answers, and what this process keeps read for it.</summary>
+public sealed record ModelDetails(ModelDescription Model, DateTimeOffset RegisteredAt, bool Served, IReadOnlyList<string> Aliases, IReadOnlyList<Ancestor> Lineage, IReadOnlyList<string> Hosts, IReadOnlyList<Pin> Pins);
 
 public sealed record HostInfo(string Name, bool Up, bool Draining, int Active, IReadOnlyList<HostModel> Models);
 
@@ -84,7 +85,7 @@ internal static class ModelEndpoints
         var record = await registry.FindAsync(name) ?? throw new ChatException(ChatError.NotFound, "No such model.");
         var aliases = (await registry.AliasesAsync()).Where(a => a.Value == record.Model.Id).Select(a => a.Key).ToList();
         var hosts = served is RemoteChatModels remote ? remote.Hosts.Where(h => h.IsUp && h.Offers.Any(o => o.Description.Hash == record.Model.Hash)).Select(h => h.Name).ToList() : [];
-        return new(record.Model, record.RegisteredAt, served.Models.Any(m => m.Hash == record.Model.Hash), aliases, await registry.LineageAsync(record.Model), hosts);
+        return new(record.Model, record.RegisteredAt, served.Models.Any(m => m.Hash == record.Model.Hash), aliases, await registry.LineageAsync(record.Model), hosts, served is InProcessChatModels own ? own.Pins(record.Model.Id) : []);
     }
 
     private static HostInfo Describe(RemoteHost host) =>

@@ -29,6 +29,9 @@ public static class ChatMeter
     /// <summary>From 0 to 1.</summary>
     public static readonly Gauge<double> CacheUsage = Meter.CreateGauge<double>("chat_kv_cache_usage_perc", description: "Share of the cache in use, 1 = full.");
 
+    /// <summary>Keys and values of pinned beginnings; add what comes and what goes.</summary>
+    public static readonly UpDownCounter<long> PinnedBytes = Meter.CreateUpDownCounter<long>("chat_kv_cache_pinned_bytes", description: "Bytes of the cache that pins hold.");
+
     /// <summary>Tokens fed, as usage.promptTokens counts them.</summary>
     public static readonly Counter<long> PromptTokens = Meter.CreateCounter<long>("chat_prompt_tokens_total", description: "Prompt tokens read.");
 

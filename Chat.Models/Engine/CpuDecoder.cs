@@ -19,8 +19,8 @@ internal sealed unsafe class CpuDecoder : CpuModel
     private readonly RowToken[] fed;
     private int layer;
 
-    private CpuDecoder(DecoderConfig config, CpuSizes sizes, CpuWeights weights, Team team, int room, int pages)
-        : base(sizes, weights, team, new(config.Layers, config.KeyValueHeads, config.HeadWidth, pages),
+    private CpuDecoder(DecoderConfig config, CpuSizes sizes, CpuWeights weights, Team team, int room, int pages, int pinPages)
+        : base(sizes, weights, team, new(config.Layers, config.KeyValueHeads, config.HeadWidth, pages, pinPages),
             NormOf(config, weights, "model.norm"), weights.Head(config.Tied ? "model.embed_tokens.weight" : "lm_head.weight"))
     {
         (this.config, this.room) = (config, room);
@@ -34,15 +34,17 @@ internal sealed unsafe class CpuDecoder : CpuModel
 
     /// <param name="room">Tokens that a row holds, its context and its reply together.</param>
     /// <param name="cacheBytes">Memory for keys and values, which rows share: at least one row's, at most all rows'.</param>
+    /// <param name="pinBytes">Memory beside it, for what is pinned.</param>
     /// <exception cref="CheckpointException">What is wrong with the weights.</exception>
-    public static CpuDecoder Load(DecoderConfig config, Checkpoint checkpoint, WeightFormat format, Team team, int rows, int room, int capacity, long cacheBytes)
+    public static CpuDecoder Load(DecoderConfig config, Checkpoint checkpoint, WeightFormat format, Team team, int rows, int room, int capacity, long cacheBytes, long pinBytes)
     {
         (config, var found) = DecoderWeights.Locate(config, checkpoint);
         var weights = new CpuWeights(checkpoint, found, format);
+        var pageBytes = KeyValuePages.BytesOf(config.Layers, config.KeyValueHeads, config.HeadWidth);
         try
         {
             return new(config, new(config.VocabularySize, config.Width, config.Heads, config.KeyValueHeads, config.HeadWidth, config.FeedForward, config.Gated, config.Activation, config.Epsilon, rows, capacity, room),
-                weights, team, room, CpuRow.PagesOf(cacheBytes, KeyValuePages.BytesOf(config.Layers, config.KeyValueHeads, config.HeadWidth), PageList.PagesFor(room), rows));
+                weights, team, room, CpuRow.PagesOf(cacheBytes, pageBytes, PageList.PagesFor(room), rows), checked((int)(pinBytes / pageBytes)));
         }
         catch
         {

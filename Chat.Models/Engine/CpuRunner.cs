@@ -1,3 +1,4 @@
+using Chat.Domain.Generation;
 using Chat.Models.Architectures;
 using Chat.Models.Checkpoints;
 using Chat.Models.Kernels;
@@ -17,6 +18,7 @@ public sealed unsafe class CpuRunner : IRunner
     private readonly CpuRow[] all, sources, encoding;
     private readonly RowToken[] feed;
     private readonly int[] outputs, seen;
+    private readonly Dictionary<string, int[]> pins = [];
     private float[] packed = [];
     private int call;
 
@@ -34,33 +36,37 @@ public sealed unsafe class CpuRunner : IRunner
 
     /// <summary>A decoder-only model: its context stands before the reply in one row.</summary>
     /// <inheritdoc cref="CpuRunner(EncoderDecoderConfig, Checkpoint, int, WeightFormat, Team?, int?, int?, long)"/>
-    public CpuRunner(DecoderConfig config, Checkpoint checkpoint, int rowCount, int maxContext, int maxReply, WeightFormat format = WeightFormat.Exact, Team? team = null, long cacheBytes = long.MaxValue)
-        : this(CpuDecoder.Load(config, checkpoint, format, team ?? Team.Shared, AtLeastOne(rowCount), maxContext + maxReply, Math.Max(TokensAtOnce, rowCount), cacheBytes), maxContext, maxReply) { }
+    /// <param name="pinBytes">Memory beside it, for what is pinned.</param>
+    public CpuRunner(DecoderConfig config, Checkpoint checkpoint, int rowCount, int maxContext, int maxReply, WeightFormat format = WeightFormat.Exact, Team? team = null, long cacheBytes = long.MaxValue, long pinBytes = 0)
+        : this(CpuDecoder.Load(config, checkpoint, format, team ?? Team.Shared, AtLeastOne(rowCount), maxContext + maxReply, Math.Max(TokensAtOnce, rowCount), cacheBytes, pinBytes), maxContext, maxReply) { }
 
     private CpuRunner(CpuModel model, int maxContext, int maxReply)
     {
         (this.model, MaxContext, MaxReply) = (model, maxContext, maxReply);
-        CpuRow[] NewRows() => [.. Enumerable.Range(0, model.Rows).Select(_ => model.NewRow())];
-        (all, sources, encoding) = (NewRows(), NewRows(), new CpuRow[model.Rows]);
+        CpuRow[] NewRows(int count) => [.. Enumerable.Range(0, count).Select(_ => model.NewRow())];
+        (all, sources, encoding) = (NewRows(model.Rows + 1), NewRows(model.Rows), new CpuRow[model.Rows]);      // the last row reads what is pinned
         cache = new(model.Pages);
         feed = new RowToken[model.Capacity];
         (outputs, seen) = (new int[model.MostScored], new int[model.Rows]);
     }
 
     public int VocabularySize => model.VocabularySize;
-    public int Rows => all.Length;
+    public int Rows => model.Rows;
     public int MaxContext { get; }
     public int MaxReply { get; }
     public bool ReadsInParts => !model.HasEncoder;
-    public double Usage => 1 - FreePages / (double)model.Pages.Pages;
+    public double Usage => 1 - FreePages / (double)(model.Pages.Pages - model.Pages.PinPages);
 
-    /// <summary>Pages of keys and values that no row uses.</summary>
+    /// <summary>Pages of keys and values that rows may take.</summary>
     internal int FreePages => model.Pages.FreePages;
 
     internal KeyValuePages Pages => model.Pages;
 
     /// <summary>All pasts that use pages, one behind the other.</summary>
     internal IEnumerable<PageList> Pasts => all.Concat(sources).SelectMany(row => new[] { row.Context, row.Reply });
+
+    /// <summary>The pages of each pin.</summary>
+    internal IEnumerable<int[]> Pins => pins.Values;
 
     /// <inheritdoc/>
     /// <exception cref="ArgumentException">An empty or too long context, too many emitted tokens, an id outside the vocabulary.</exception>
@@ -81,7 +87,7 @@ public sealed unsafe class CpuRunner : IRunner
         }
         else
         {
-            FindPages(row);
+            FindPages(row, unread: 1);
             row.Due = row.Known - row.Reply.Tokens;
         }
         return row.Due;
@@ -97,7 +103,7 @@ public sealed unsafe class CpuRunner : IRunner
             var row = all[number];
             needed += PageList.PagesFor(row.Unread.Length) + row.Reply.Needed(model.HasEncoder && row.Due > 0 ? row.Known : tokens);
         }
-        return needed <= FreePages;
+        return needed == 0 || needed <= FreePages;
     }
 
     /// <inheritdoc/>
@@ -201,7 +207,53 @@ public sealed unsafe class CpuRunner : IRunner
         all[row].Clear();
     }
 
-    public void Dispose() => model.Dispose();
+    /// <inheritdoc/>
+    public Pin Pin(string name, ReadOnlySpan<int> tokens)
+    {
+        var (pages, row) = (model.Pages, all[Rows]);
+        var length = tokens.Length / KeyValuePages.PageTokens * KeyValuePages.PageTokens;
+        RunnerCalls.CheckIds(this, tokens);
+        if (tokens.Length > MaxContext) throw new ArgumentException($"'{name}' has {tokens.Length} tokens: at most {MaxContext} can be read.");
+        if (model.HasEncoder) throw new InvalidOperationException($"'{name}' cannot be pinned: this model's encoder reads each context as a whole, so a beginning is not the same in two of them.");
+        if (pins.ContainsKey(name)) throw new InvalidOperationException($"'{name}' is pinned already.");
+        if (length == 0) throw new InvalidOperationException($"'{name}' cannot be pinned: it has {tokens.Length} tokens, and only whole pages of {KeyValuePages.PageTokens} are shared.");
+        try
+        {
+            tokens[..length].CopyTo(row.Ids);
+            (row.Known, row.Opening) = (length, length);
+            FindPages(row, unread: 0);
+            var needed = length / KeyValuePages.PageTokens;
+            foreach (var page in row.Reply.Pages)
+                if (pages.IsPinned(page)) needed--;
+            if (needed > pages.PinPages - pages.PinnedPages)
+                throw new InvalidOperationException($"'{name}' cannot be pinned: it needs {needed * pages.PageBytes} bytes for {length} tokens, and {(pages.PinPages - pages.PinnedPages) * pages.PageBytes} of {pages.PinPages * pages.PageBytes} are left (Models:PinBytes).");
+            row.Due = length - row.Reply.Tokens;
+            if (row.Due > 0) Feed([new(Rows, row.Due)]);
+            pins[name] = [.. row.Reply.Pages];
+            foreach (var page in pins[name]) pages.Pin(page);
+            ChatMeter.PinnedBytes.Add(needed * pages.PageBytes);
+            return new(name, length, pins[name].Length * pages.PageBytes);
+        }
+        finally
+        {
+            row.Clear();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Unpin(string name)
+    {
+        if (!pins.Remove(name, out var pinned)) return;
+        var before = model.Pages.PinnedPages;
+        foreach (var page in pinned.Reverse()) model.Pages.Unpin(page);             // the last first: a beginning is worth more than its end
+        ChatMeter.PinnedBytes.Add((model.Pages.PinnedPages - before) * model.Pages.PageBytes);
+    }
+
+    public void Dispose()
+    {
+        foreach (var name in pins.Keys.ToArray()) Unpin(name);
+        model.Dispose();
+    }
 
     /// <summary>Lets the encoder read what is new among the rows' contexts, each once, as many together as the model takes.</summary>
     private void Encode(ReadOnlySpan<RowTokens> parts)
@@ -241,10 +293,11 @@ public sealed unsafe class CpuRunner : IRunner
         return true;
     }
 
-    /// <summary>Shares the pages of the longest beginning that some row has read; one token stays, because only a fed token gives scores.</summary>
-    private void FindPages(CpuRow row)
+    /// <summary>Shares the pages of the longest beginning that some row has read.</summary>
+    /// <param name="unread">Tokens that stay at least: one in a prompt, because only a fed token gives scores.</param>
+    private void FindPages(CpuRow row, int unread)
     {
-        while (row.Reply.Tokens + KeyValuePages.PageTokens < row.Known && cache.Find(row.LastEntry, PageIds(row)) is { } entry)
+        while (row.Reply.Tokens + KeyValuePages.PageTokens + unread <= row.Known && cache.Find(row.LastEntry, PageIds(row)) is { } entry)
         {
             row.Reply.Adopt(entry.Pages, KeyValuePages.PageTokens);
             (row.KnownPages, row.LastEntry) = (row.KnownPages + 1, entry.Id);

@@ -6,6 +6,11 @@ public readonly record struct PrefillItem(int Row, ReadOnlyMemory<int> Context, 
 /// <summary>So many tokens, fed to a row.</summary>
 public readonly record struct RowTokens(int Row, int Tokens);
 
+/// <summary>A beginning of prompts that is kept read.</summary>
+/// <param name="Tokens">Those that are kept; prompts that begin with them do not read them again.</param>
+/// <param name="Bytes">Their keys and values, those counted that other pins share.</param>
+public sealed record Pin(string Name, int Tokens, long Bytes);
+
 /// <summary>
 /// The border between scheduling and arithmetic: a fixed number of rows (one hypothesis each, numbered from 0 by the caller), a model, and
 /// nothing else. Every call carries a batch; results are independent of what else is in it, up to the arithmetic's rounding.
@@ -61,6 +66,17 @@ public interface IRunner : IDisposable
 
     /// <summary>Gives a row back. Freeing a free row does nothing.</summary>
     void Free(int row);
+
+    /// <summary>
+    /// Reads a beginning of prompts once, in one go, and keeps it for all prompts that begin so, whatever else is short of memory, until <see cref="Unpin"/>. It has a budget
+    /// of its own: no row has less memory for it.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">It cannot be kept, or exceeds the budget; nothing has changed.</exception>
+    /// <exception cref="ArgumentException">More tokens than a context has, or an id outside the vocabulary.</exception>
+    Pin Pin(string name, ReadOnlySpan<int> tokens) => throw new InvalidOperationException($"'{name}' cannot be pinned: what computes this model keeps no beginnings of prompts (Models:Runner=kernels does).");
+
+    /// <summary>Lets go of a pinned beginning, which is then a cached one like others. Does nothing where there is none.</summary>
+    void Unpin(string name) { }
 }
 
 public static class WholePrompts

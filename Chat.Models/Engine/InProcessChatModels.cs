@@ -84,6 +84,9 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
         usage.TryRemove(id, out _);
     }
 
+    /// <summary>Beginnings of prompts that a served model keeps read; none of one that is not served.</summary>
+    public IReadOnlyList<Pin> Pins(string model) => [.. served.Find(s => s.Model.Description.Id == model)?.Pins ?? []];
+
     /// <summary>Served models with what options can ask of them.</summary>
     public IReadOnlyList<(ModelDescription Description, DecodingLimits Limits)> Offers => [.. served.Select(s => (s.Model.Description, s.Limits))];
 
@@ -164,8 +167,27 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
         if (served.Exists(s => s.Model.Description.Id == model.Description.Id)) throw new ArgumentException($"A model '{model.Description.Id}' is served already.", nameof(model));
     }
 
-    private Served Start(ServedModel model) => new(model, Limits(model), model.Reader ?? new DialogueReader(model.Tokenizer, model.Description.MaxPromptTokens),
-        new GenerationEngine(model.Description.Id, () => model.CreateRunner(options.Rows), options with { OnUsage = share => ShowUsage(model.Description.Id, share) }, time, () => Guessing(model, options.Rows, time)));
+    private Served Start(ServedModel model)
+    {
+        var (reader, pins) = (model.Reader ?? new DialogueReader(model.Tokenizer, model.Description.MaxPromptTokens), new ConcurrentQueue<Pin>());
+        var engine = new GenerationEngine(model.Description.Id, () => Create(model, reader, pins), options with { OnUsage = share => ShowUsage(model.Description.Id, share) }, time, () => Guessing(model, options.Rows, time));
+        return new(model, Limits(model), reader, engine, pins);
+    }
+
+    private IRunner Create(ServedModel model, IDialogueReader reader, ConcurrentQueue<Pin> pins)
+    {
+        var runner = model.CreateRunner(options.Rows);
+        try
+        {
+            foreach (var (name, systemPrompt) in model.Pins) pins.Enqueue(runner.Pin(name, reader.Beginning(systemPrompt)));
+            return runner;
+        }
+        catch
+        {
+            runner.Dispose();
+            throw;
+        }
+    }
 
     // The process's share is the mean of its models'.
     private void ShowUsage(string model, double share)
@@ -235,5 +257,5 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
     private DecodingLimits Limits(ServedModel model) =>
         new(model.Description.MaxCompletionTokens, options.Rows, model.Tokens.Count, model.Tokens.HasAntonyms, model.CreateDraft is not null, model.Tokens.WritesEveryByte);
 
-    private sealed record Served(ServedModel Model, DecodingLimits Limits, IDialogueReader Reader, GenerationEngine Engine);
+    private sealed record Served(ServedModel Model, DecodingLimits Limits, IDialogueReader Reader, GenerationEngine Engine, ConcurrentQueue<Pin> Pins);
 }

@@ -23,6 +23,8 @@ internal sealed class OneEndRunner(IRunner inner, IReadOnlyList<int> ends) : IRu
     public void Truncate(int row, int length) => inner.Truncate(row, length);
     public void Fork(ReadOnlySpan<(int From, int To)> copies) => inner.Fork(copies);
     public void Free(int row) => inner.Free(row);
+    public Pin Pin(string name, ReadOnlySpan<int> tokens) => inner.Pin(name, tokens);
+    public void Unpin(string name) => inner.Unpin(name);
     public void Dispose() => inner.Dispose();
 
     /// <summary>The first end's score becomes log Σ exp of all ends' scores.</summary>

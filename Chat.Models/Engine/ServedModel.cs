@@ -22,6 +22,9 @@ public sealed record ServedModel
     /// <summary>Turns messages into ids; <c>null</c> for the dialogue format of our own models.</summary>
     public IDialogueReader? Reader { get; init; }
 
+    /// <summary>Beginnings of prompts that stay read as long as the model is served: a name for each, and the system message that it ends with.</summary>
+    public IReadOnlyDictionary<string, string> Pins { get; init; } = new Dictionary<string, string>();
+
     /// <summary>Makes a runner with so many rows; called on the thread that will own it.</summary>
     public required Func<int, IRunner> CreateRunner { get; init; }
 
@@ -35,11 +38,12 @@ public sealed record ServedModel
 
     /// <summary>A model folder, run by the kernels of this process. Weights are read when the runner is made; libtorch never is.</summary>
     /// <param name="cacheBytes">Memory for keys and values.</param>
-    public static ServedModel OnKernels(ModelFolder folder, WeightFormat format = WeightFormat.Exact, Team? team = null, long cacheBytes = DefaultCacheBytes) => From(folder, rows =>
+    /// <param name="pinBytes">Memory beside it, for those of <see cref="Pins"/>.</param>
+    public static ServedModel OnKernels(ModelFolder folder, WeightFormat format = WeightFormat.Exact, Team? team = null, long cacheBytes = DefaultCacheBytes, long pinBytes = 0) => From(folder, rows =>
     {
         using var checkpoint = Checkpoint.OpenFolder(folder.Path);
         return WarmedUp(folder.Decoder is { } decoder
-            ? new CpuRunner(decoder, checkpoint, rows, folder.Description.MaxPromptTokens, folder.Description.MaxCompletionTokens, format, team, cacheBytes)
+            ? new CpuRunner(decoder, checkpoint, rows, folder.Description.MaxPromptTokens, folder.Description.MaxCompletionTokens, format, team, cacheBytes, pinBytes)
             : new CpuRunner(folder.Config, checkpoint, rows, format, team, cacheBytes: cacheBytes), folder);
     });
 

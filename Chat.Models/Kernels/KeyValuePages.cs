@@ -3,7 +3,7 @@ namespace Chat.Models.Kernels;
 /// <summary>
 /// Memory for keys and values in pages of sixteen tokens. A page holds all layers and heads of its tokens and has a count of users: rows that share a
 /// past share its pages, and copy one only to write into it (<see cref="PageList"/>). A kept page outlives its users until memory is short, the one without
-/// users for longest first (<see cref="PrefixCache"/>). All memory is taken at construction. Not thread-safe,
+/// users for longest first (<see cref="PrefixCache"/>). A pinned page has a user that stays, and counts against a budget of its own. All memory is taken at construction. Not thread-safe,
 /// but while no page changes hands any thread may read and write the numbers.
 /// <para>
 /// Layout of a layer's head in a page: keys [D 16], so that a register holds one dimension of many tokens and scores need no step across lanes; values
@@ -14,20 +14,24 @@ public sealed unsafe class KeyValuePages : IDisposable
 {
     public const int PageTokens = 16;
     private readonly NativeBuffer memory;
-    private readonly int[] users, free;
+    private readonly int[] users, pins, free;
     private readonly bool[] isKept;
     private readonly int[] older, newer;                // a ring of idle pages: kept, and without users; the last place is its head
     private readonly int layers, heads, keySize, headSize;
     private int freeCount, idleCount;
 
-    public KeyValuePages(int layers, int heads, int headWidth, int pages)
+    /// <param name="pages">For all that comes and goes.</param>
+    /// <param name="pinPages">Beside them, for what is pinned.</param>
+    public KeyValuePages(int layers, int heads, int headWidth, int pages, int pinPages = 0)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(pages, 1);
+        PinPages = pinPages;
+        pages += pinPages;
         (this.layers, this.heads, HeadWidth, ValueStride) = (layers, heads, headWidth, WeightMatrix.Padded(headWidth, 8));
         keySize = headWidth * PageTokens;
         headSize = keySize + ValueStride * PageTokens;
         memory = NativeBuffer.OfFloats(pages * PageSize);
-        (users, isKept, older, newer) = (new int[pages], new bool[pages], new int[pages + 1], new int[pages + 1]);
+        (users, pins, isKept, older, newer) = (new int[pages], new int[pages], new bool[pages], new int[pages + 1], new int[pages + 1]);
         (older[pages], newer[pages]) = (pages, pages);
         free = [.. Enumerable.Range(0, pages).Reverse()];
         freeCount = pages;
@@ -40,14 +44,23 @@ public sealed unsafe class KeyValuePages : IDisposable
 
     public int Pages => users.Length;
 
-    /// <summary>Pages without users, kept ones counted: so many can be taken.</summary>
-    public int FreePages => freeCount + idleCount;
+    /// <summary>Pages that may be pinned, and those that are.</summary>
+    public int PinPages { get; }
+    public int PinnedPages { get; private set; }
+
+    /// <summary>
+    /// Pages without users that may be taken, kept ones counted; what is held back for pins is not. Below zero where an <see cref="Unpin"/> left its pages to users who
+    /// have all others already.
+    /// </summary>
+    public int FreePages => freeCount + idleCount - (PinPages - PinnedPages);
 
     /// <summary>Told of an idle page whose memory is needed; must <see cref="Forget"/> it.</summary>
     internal Action<int> Evict { private get; set; } = page => throw new InvalidOperationException($"Nobody forgets page {page}.");
 
     /// <summary>Bytes of one page.</summary>
     public static long BytesOf(int layers, int heads, int headWidth) => (long)layers * heads * (headWidth + WeightMatrix.Padded(headWidth, 8)) * PageTokens * sizeof(float);
+
+    public long PageBytes => PageSize * sizeof(float);
 
     private long PageSize => (long)layers * heads * headSize;
 
@@ -89,6 +102,22 @@ public sealed unsafe class KeyValuePages : IDisposable
         idleCount++;
     }
 
+    /// <summary>Becomes a user of a page on the pins' account. The caller minds <see cref="PinPages"/>.</summary>
+    public void Pin(int page)
+    {
+        Share(page);
+        if (pins[page]++ == 0) PinnedPages++;
+    }
+
+    /// <summary>Ends one <see cref="Pin"/>.</summary>
+    public void Unpin(int page)
+    {
+        if (--pins[page] == 0) PinnedPages--;
+        Release(page);
+    }
+
+    public bool IsPinned(int page) => pins[page] > 0;
+
     /// <summary>Lets a page in use outlive its users.</summary>
     public void Keep(int page) => isKept[page] = true;
 
@@ -110,7 +139,7 @@ public sealed unsafe class KeyValuePages : IDisposable
     public int Copy(int page)
     {
         var copy = Take();
-        Buffer.MemoryCopy(memory.Floats + page * PageSize, memory.Floats + copy * PageSize, PageSize * sizeof(float), PageSize * sizeof(float));
+        Buffer.MemoryCopy(memory.Floats + page * PageSize, memory.Floats + copy * PageSize, PageBytes, PageBytes);
         return copy;
     }
 

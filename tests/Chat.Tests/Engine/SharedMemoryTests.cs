@@ -28,7 +28,7 @@ public sealed class SharedMemoryTests : IDisposable
     {
         var create = Model(kind, out var rowPages);
         var random = new Random(5);
-        var preemptions = 0;
+        var (preemptions, pins) = (0, 0);
         for (var round = 0; round < 8; round++)
         {
             using var runner = create(rowPages + random.Next(10, 14));
@@ -46,11 +46,14 @@ public sealed class SharedMemoryTests : IDisposable
                     if (step % jobs[i].Reads == 0)
                         while (sequences[i].Output.TryRead(out var chunk)) heard[i].Add(chunk);
                 }
+                if (runner.ReadsInParts && random.Next(4) == 0) pins += PinOrUnpin(runner, random) ? 1 : 0;
                 loop.Step(runner);
                 CheckPages(runner);
             }
+            foreach (var seed in Enumerable.Range(0, 6)) runner.Unpin($"{seed}");
+            CheckPages(runner);
             preemptions += sequences.Count(s => s.WasSetBack);
-            Assert.Equal(runner.Pages.Pages, runner.FreePages);
+            Assert.Equal(runner.Pages.Pages - runner.Pages.PinPages, runner.FreePages);
             for (var i = 0; i < jobs.Length; i++)
             {
                 while (sequences[i].Output.TryRead(out var chunk)) heard[i].Add(chunk);
@@ -61,16 +64,34 @@ public sealed class SharedMemoryTests : IDisposable
             }
         }
         Assert.InRange(preemptions, 1, int.MaxValue);
+        Assert.InRange(pins, kind == "encoder-decoder" ? 0 : 20, kind == "encoder-decoder" ? 0 : int.MaxValue);
     }
 
-    /// <summary>Each page has as many users as pasts name it, and all others can be taken.</summary>
+    /// <summary>Pins what a job's prompt begins with, or lets go of it. What the budget refuses leaves no trace.</summary>
+    private static bool PinOrUnpin(CpuRunner runner, Random random)
+    {
+        var seed = random.Next(6);
+        if (random.Next(2) == 0) runner.Unpin($"{seed}");
+        var before = (runner.Pages.PinnedPages, runner.FreePages, string.Join(' ', runner.Pins.SelectMany(pages => pages)));
+        try { return runner.Pin($"{seed}", Start(seed, 0, 0).Context).Tokens >= 16; }
+        catch (InvalidOperationException)
+        {
+            Assert.Equal(before, (runner.Pages.PinnedPages, runner.FreePages, string.Join(' ', runner.Pins.SelectMany(pages => pages))));
+            return false;
+        }
+    }
+
+    /// <summary>Each page has as many users as pasts and pins name it, no more are pinned than may be, and all others but those held back for pins can be taken.</summary>
     private static void CheckPages(CpuRunner runner)
     {
         var users = new int[runner.Pages.Pages];
         foreach (var past in runner.Pasts)
             foreach (var page in past.Pages) users[page]++;
+        foreach (var page in runner.Pins.SelectMany(pages => pages)) users[page]++;
         Assert.Equal(users, Enumerable.Range(0, users.Length).Select(runner.Pages.Users));
-        Assert.Equal(users.Count(count => count == 0), runner.FreePages);
+        Assert.Equal(runner.Pins.SelectMany(pages => pages).Distinct().Count(), runner.Pages.PinnedPages);
+        Assert.InRange(runner.Pages.PinnedPages, 0, runner.Pages.PinPages);
+        Assert.Equal(users.Count(count => count == 0) - (runner.Pages.PinPages - runner.Pages.PinnedPages), runner.FreePages);
     }
 
     private static int[] Alone(Func<int, CpuRunner> create, int seed, int kind)
@@ -110,7 +131,8 @@ public sealed class SharedMemoryTests : IDisposable
             return pages =>
             {
                 using var checkpoint = Checkpoint.OpenFolder(folder.Path);
-                return new(config, checkpoint, Rows, MaxContext, MaxReply, cacheBytes: pages * KeyValuePages.BytesOf(config.Layers, config.KeyValueHeads, config.HeadWidth));
+                var pageBytes = KeyValuePages.BytesOf(config.Layers, config.KeyValueHeads, config.HeadWidth);
+                return new(config, checkpoint, Rows, MaxContext, MaxReply, cacheBytes: pages * pageBytes, pinBytes: 3 * pageBytes);
             };
         }
     }

@@ -154,6 +154,70 @@ public sealed class CpuDecoderTests
         Assert.InRange(runner.Open(new(2, Prompt(2), default)), 2, 49);           // the end of it at least is gone
     }
 
+    [Fact]
+    public void A_pinned_beginning_survives_whatever_evicts_all_else_and_its_prompts_score_as_if_they_had_been_read()
+    {
+        using var model = TinyDecoder.Build("llama");
+        using var runner = Packed(model, rows: 3, maxContext: 50, cacheBytes: 8 * PageBytes, pinBytes: 3 * PageBytes);
+        int[] common = TinyDecoder.Ids(40, 1), pinned = [.. common, .. TinyDecoder.Ids(8, 2)], other = [.. common, .. TinyDecoder.Ids(8, 3)];
+        void Press()
+        {
+            for (var seed = 10; seed < 20; seed++) runner.Prefill([new(0, TinyDecoder.Ids(49, seed), default), new(1, TinyDecoder.Ids(49, 100 + seed), default)]);
+            runner.Free(0);
+            runner.Free(1);
+        }
+
+        Assert.Equal(new("common", 32, 2 * PageBytes), runner.Pin("common", common));
+        Assert.Equal((8, 0.0), (runner.FreePages, runner.Usage));                           // on an account of its own
+        Press();
+
+        Assert.Equal(16, runner.Open(new(0, pinned, default)));
+        using var fresh = Packed(model, rows: 3, maxContext: 50);
+        Assert.Equal(fresh.Prefill([new(0, pinned, default)]), runner.Read([new(0, 16)]));
+        for (var token = 7; token < 12; token++) Assert.Equal(fresh.Decode([0], [token]), runner.Decode([0], [token]));
+
+        var error = Assert.Throws<InvalidOperationException>(() => runner.Pin("too much", TinyDecoder.Ids(50, 4)));
+        Assert.Contains($"needs {3 * PageBytes} bytes for 48 tokens, and {PageBytes} of {3 * PageBytes} are left (Models:PinBytes)", error.Message, StringComparison.Ordinal);
+        Assert.Equal(new("longer", 48, 3 * PageBytes), runner.Pin("longer", pinned));       // two of its pages are paid for
+        Assert.Throws<InvalidOperationException>(() => runner.Pin("other", other));
+        Assert.Throws<InvalidOperationException>(() => runner.Pin("common", pinned));
+        Assert.Throws<InvalidOperationException>(() => runner.Pin("short", common.AsSpan(0, 15)));
+        Assert.Throws<ArgumentException>(() => runner.Pin("long", new int[51]));
+
+        runner.Free(0);
+        runner.Unpin("longer");
+        runner.Unpin("longer");
+        Press();
+        Assert.Equal(16, runner.Open(new(0, pinned, default)));
+        runner.Free(0);
+        runner.Unpin("common");
+        Assert.Equal(16, runner.Open(new(0, pinned, default)));                             // not evicted yet
+        runner.Free(0);
+        Press();
+        Assert.Equal(48, runner.Open(new(0, pinned, default)));
+        Assert.Equal(new("other", 48, 3 * PageBytes), runner.Pin("other", other));
+    }
+
+    [Fact]
+    public void A_row_that_goes_on_with_pages_no_longer_pinned_pays_for_them_itself()
+    {
+        using var model = TinyDecoder.Build("llama");
+        using var runner = Packed(model, rows: 2, maxContext: 50, cacheBytes: 4 * PageBytes, pinBytes: 2 * PageBytes);
+        runner.Pin("common", TinyDecoder.Ids(32, 1));
+        runner.Prefill([new(0, TinyDecoder.Ids(32, 1).Append(5).ToArray(), default), new(1, TinyDecoder.Ids(40, 3), default)]);
+        Assert.Equal(0, runner.FreePages);
+
+        runner.Unpin("common");
+
+        Assert.Equal(-2, runner.FreePages);
+        Assert.True(runner.Fits([]));
+        Assert.False(runner.Fits([new(0, 16)]));
+        runner.Free(1);
+        Assert.True(runner.Fits([new(0, 16)]));
+    }
+
+    private const long PageBytes = 3 * 2 * (6 + 8) * KeyValuePages.PageTokens * sizeof(float);          // of Packed("llama")
+
     private static float[] Whole(Decoder model, IReadOnlyList<int> text)
     {
         using var scope = NewDisposeScope();
@@ -161,11 +225,11 @@ public sealed class CpuDecoderTests
         return model.Forward(TinyModel.Batch([[.. text]]).Ids)[0, -1].Floats();
     }
 
-    private static CpuRunner Packed(Decoder model, int rows, WeightFormat format = WeightFormat.Exact, int maxContext = 18, long cacheBytes = long.MaxValue)
+    private static CpuRunner Packed(Decoder model, int rows, WeightFormat format = WeightFormat.Exact, int maxContext = 18, long cacheBytes = long.MaxValue, long pinBytes = 0)
     {
         using var folder = new TemporaryFolder();
         DecoderWeights.Save(model, folder.At(Checkpoint.SingleFile));
         using var checkpoint = Checkpoint.OpenFolder(folder.Path);
-        return new(model.Config, checkpoint, rows, maxContext, maxReply: 14, format, cacheBytes: cacheBytes);
+        return new(model.Config, checkpoint, rows, maxContext, maxReply: 14, format, cacheBytes: cacheBytes, pinBytes: pinBytes);
     }
 }
