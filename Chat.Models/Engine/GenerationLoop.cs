@@ -7,189 +7,50 @@ namespace Chat.Models.Engine;
 
 /// <summary>
 /// Continuous batching: in each step some more of new prompts is read, one batch of all live hypotheses is decoded, each request's rules
-/// and strategy choose, text goes out, forks and ends are settled. Requests join and leave at every step; what they say does not depend on
-/// who else is there. A request that has to make room keeps its search and the tokens of its hypotheses, which are read again later. Equal prompts that come together
-/// are read once. Knows no thread: <see cref="GenerationEngine"/> calls <see cref="Step"/> on the thread that owns the runner.
+/// and strategy choose, text goes out, forks and ends are settled. Requests join and leave at every step (<see cref="Seating"/>); what they say does not depend on
+/// who else is there. Knows no thread: <see cref="GenerationEngine"/> calls <see cref="Step"/> on the thread that owns the runner.
 /// </summary>
-public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
+public sealed class GenerationLoop
 {
     // What a token costs its tenant, as in the paper that Scheduler names.
     private const double PromptTokenCost = 1, ReplyTokenCost = 2;
-    private const int RoomToGoOn = 16;
 
-    private readonly Scheduler scheduler = new(options.Rows, options.QueueLimit);
+    private readonly EngineOptions options;
+    private readonly TimeProvider time;
+    private readonly Scheduler scheduler;
+    private readonly Seating seating;
     private readonly SearchStep step = new();
-    private readonly List<(int From, int To)> forks = [];
     private float[] scratch = [], copy = [];
-    private double meanSeconds = 1;
+
+    public GenerationLoop(EngineOptions options, TimeProvider time)
+    {
+        (this.options, this.time) = (options, time);
+        scheduler = new(options.Rows, options.QueueLimit);
+        seating = new(scheduler, options, time);
+    }
 
     public Scheduler Scheduler => scheduler;
 
     /// <summary>Who guesses ahead; <c>null</c> where nobody does. Set and owned by who steps the loop.</summary>
     public Speculator? Speculator { get; set; }
 
-    /// <summary>Thread-safe.</summary>
-    /// <exception cref="GenerationException">The queue is full.</exception>
-    public void Submit(Sequence sequence)
-    {
-        if (!scheduler.TryEnqueue(sequence))
-        {
-            var seconds = Math.Clamp(meanSeconds * scheduler.Waiting / options.Rows, 1, 60);
-            throw new GenerationException(GenerationError.Busy, $"The model has {scheduler.Waiting} requests waiting. Try again in {seconds:0} seconds.") { RetryAfter = TimeSpan.FromSeconds(Math.Round(seconds)) };
-        }
-        ChatMeter.RequestsWaiting.Add(1);
-    }
+    /// <inheritdoc cref="Seating.Submit"/>
+    public void Submit(Sequence sequence) => seating.Submit(sequence);
+
+    /// <inheritdoc cref="Seating.FailAll"/>
+    public void FailAll(string reason, IRunner? runner = null) => seating.FailAll(reason, runner);
 
     /// <returns>Whether anything was done; if not, the next step has work only after a request, a cancellation or a reader.</returns>
     public bool Step(IRunner runner)
     {
-        foreach (var sequence in scheduler.RemoveCancelled().Concat(scheduler.Running.Where(s => s.IsCancelled)))
-            End(runner, sequence, sequence.WasStopped ? "stopped" : "abort", new OperationCanceledException());
-
-        var hasAdmitted = Admit(runner);
-        var (readers, parts, active) = Plan(runner);
+        seating.EndCancelled(runner);
+        var hasAdmitted = seating.Admit(runner);
+        var (readers, parts, active) = seating.Plan(runner);
         if (parts.Count > 0) Read(runner, readers, parts);
         if (active.Count > 0) Decode(runner, active);
         Fork(runner);
         options.OnUsage(runner.Usage);
         return hasAdmitted || parts.Count > 0 || active.Count > 0;
-    }
-
-    /// <summary>Ends everybody, for a model that is gone or in an unknown state; what it holds is freed as far as it can be.</summary>
-    public void FailAll(string reason, IRunner? runner = null)
-    {
-        for (var row = 0; runner is not null && row < options.Rows; row++) Free(runner, row);
-        forks.Clear();
-        foreach (var sequence in scheduler.Clear())
-        {
-            ChatMeter.Ended("error");
-            (sequence.Rows.Length > 0 ? ChatMeter.RequestsRunning : ChatMeter.RequestsWaiting).Add(-1);
-            sequence.Complete(new GenerationException(GenerationError.Unavailable, reason));
-        }
-        options.OnUsage(0);
-    }
-
-    private bool HasRoom(Sequence sequence)
-    {
-        sequence.IsPaused = !sequence.HasRoom(options.OutputChunks);
-        if (sequence.IsPaused && sequence.HasRoom(options.OutputChunks)) sequence.IsPaused = false;        // asked again: the reader may have been before the flag
-        return !sequence.IsPaused;
-    }
-
-    /// <summary>Lets requests in, as long as this step could begin to read their prompts.</summary>
-    private bool Admit(IRunner runner)
-    {
-        var hasAdmitted = false;
-        while (scheduler.Running.Sum(s => s.Due) < options.PrefillTokens && scheduler.Next(HasRoom) is { } next)
-        {
-            if (!TryPlace(runner, next)) break;
-            hasAdmitted = true;
-        }
-        return hasAdmitted;
-    }
-
-    /// <summary>Gives a request rows, and memory for its whole prompt beside what others still have to read; weaker ones make room.</summary>
-    /// <returns><c>false</c> when it has to wait.</returns>
-    private bool TryPlace(IRunner runner, Sequence next)
-    {
-        if (!scheduler.CanMakeRoom(next)) return false;
-        while (!scheduler.TryAdmit(next))
-        {
-            // A reader may have come back since the room was counted; its request is no longer one that makes room.
-            if (scheduler.VictimFor(next) is not { } victim) return false;
-            Preempt(runner, victim);
-        }
-        ChatMeter.RequestsWaiting.Add(-1);
-        ChatMeter.RequestsRunning.Add(1);
-        next.IsReading = true;
-        for (var i = 0; i < next.Live.Count; i++) next.Live[i] = next.Live[i] with { Row = next.Rows[i] };
-        next.Leader = scheduler.Running.FirstOrDefault(other => other != next && ReadsThePromptOf(other, next));
-        if (next.Leader is null && !TryOpen(runner, next)) return true;
-        while (!Fits(runner))
-        {
-            if (scheduler.VictimFor(next) is { } victim) Preempt(runner, victim);
-            else if (scheduler.Running.Count > 1)
-            {
-                PutBack(runner, next);
-                return false;
-            }
-            else
-            {
-                FailForMemory(runner, next);
-                return true;
-            }
-        }
-        if (next.Leader is null) CountPrefix(next);
-        if (next.HasStarted) return true;
-        next.HasStarted = true;
-        ChatMeter.QueueTime.Record(time.GetElapsedTime(next.Arrived).TotalSeconds);
-        if (next.CountsPrompt) ChatMeter.PromptTokens.Add(next.Context.Length);
-        return true;
-    }
-
-    private static bool ReadsThePromptOf(Sequence other, Sequence next) => other is { IsReading: true, Leader: null, Live: [{ Reply: null }] } && next is { Live: [{ Reply: null }] }
-        && other.Context.AsSpan().SequenceEqual(next.Context) && other.Emitted.AsSpan().SequenceEqual(next.Emitted);
-
-    private bool TryOpen(IRunner runner, Sequence sequence)
-    {
-        try { sequence.Due = runner.Open(sequence.Prompt()); }
-        catch (Exception error)
-        {
-            Fail(runner, [sequence], error);
-            return false;
-        }
-        return true;
-    }
-
-    private static void CountPrefix(Sequence sequence)
-    {
-        var tokens = sequence.Context.Length + sequence.Emitted.Length;
-        ChatMeter.PrefixCacheQueries.Add(tokens);
-        ChatMeter.PrefixCacheHits.Add(Math.Max(0, tokens - sequence.Due));
-    }
-
-    /// <summary>Whether memory suffices for all that is still to be read, and some tokens for each that answers, so that nobody is let in only to be set back.</summary>
-    private bool Fits(IRunner runner)
-    {
-        var feeds = new List<RowTokens>();
-        foreach (var sequence in scheduler.Running)
-            if (!sequence.IsReading) AddLive(feeds, sequence, RoomToGoOn);
-            else if (sequence.Due > 0) feeds.Add(new(sequence.Live[sequence.Read].Row, sequence.Due));
-        return runner.Fits(CollectionsMarshal.AsSpan(feeds));
-    }
-
-    private static void AddLive(List<RowTokens> feeds, Sequence sequence, int tokens)
-    {
-        foreach (var (row, _) in sequence.Live) feeds.Add(new(row, tokens));
-    }
-
-    /// <summary>What to read and whom to decode in this step. Those who run beyond the memory make room, the weakest first.</summary>
-    private (List<Sequence> Readers, List<RowTokens> Parts, List<Sequence> Active) Plan(IRunner runner)
-    {
-        while (true)
-        {
-            var running = scheduler.Running;
-            foreach (var sequence in running.Where(s => s is { IsReading: true, Leader.IsReading: false } || (s.Leader is { } leader && !running.Contains(leader)))) sequence.Leader = null;
-            foreach (var sequence in running)
-                if (sequence is { IsReading: true, Leader: null, Due: 0 }) TryOpen(runner, sequence);
-            running = scheduler.Running;
-
-            var (readers, parts, active) = (new List<Sequence>(), new List<RowTokens>(), running.Where(s => !s.IsReading && HasRoom(s)).ToList());
-            var left = options.PrefillTokens;
-            foreach (var sequence in running.Where(s => s is { IsReading: true, Leader: null }).OrderByDescending(s => s.Priority))
-            {
-                var tokens = runner.ReadsInParts ? Math.Min(sequence.Due, left) : sequence.Due;
-                if (left == 0 || (tokens > left && parts.Count > 0)) break;
-                readers.Add(sequence);
-                parts.Add(new(sequence.Live[sequence.Read].Row, tokens));
-                left = Math.Max(0, left - tokens);
-            }
-            var feeds = parts.ToList();
-            foreach (var sequence in active) AddLive(feeds, sequence, 1);
-            if (runner.Fits(CollectionsMarshal.AsSpan(feeds))) return (readers, parts, active);
-            if (scheduler.Victim() is { } victim) Preempt(runner, victim);
-            else FailForMemory(runner, running[0]);
-        }
     }
 
     private void Read(IRunner runner, List<Sequence> readers, List<RowTokens> parts)
@@ -198,7 +59,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         try { Copy(runner.Read(CollectionsMarshal.AsSpan(parts)), ended.Length * runner.VocabularySize); }
         catch (Exception error)
         {
-            Fail(runner, readers, error);
+            seating.Fail(runner, readers, error);
             return;
         }
         for (var i = 0; i < readers.Count; i++)
@@ -231,7 +92,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         try { runner.Fork([.. followers.Select(f => (f.Leader!.Rows[0], f.Rows[0]))]); }
         catch (Exception error)
         {
-            Fail(runner, followers, error);
+            seating.Fail(runner, followers, error);
             return [];
         }
         return followers;
@@ -260,7 +121,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         try { Copy(hasGuesses ? runner.Verify(rows, [.. active.SelectMany(s => s.Live.Select(_ => 1 + s.Guess.Count))], tokens) : runner.Decode(rows, tokens), tokens.Length * runner.VocabularySize); }
         catch (Exception error)
         {
-            Fail(runner, active, error);
+            seating.Fail(runner, active, error);
             return;
         }
         Speculator?.Passed(tokens.Length, time.GetElapsedTime(start).TotalSeconds);
@@ -300,7 +161,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         }
         if (ahead.All(reply => reply.Request.Guess.Count == 0)) return false;
         var feeds = new List<RowTokens>();
-        foreach (var sequence in active) AddLive(feeds, sequence, 1 + sequence.Guess.Count);
+        foreach (var sequence in active) feeds.AddRange(sequence.Live.Select(l => new RowTokens(l.Row, 1 + sequence.Guess.Count)));
         if (runner.Fits(CollectionsMarshal.AsSpan(feeds))) return true;
         foreach (var reply in ahead) reply.Request.Guess.Clear();                          // nobody makes room for guesses
         return false;
@@ -325,7 +186,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
             try { sequence.Search.Step(scores.Slice(right * (scores.Length / looks), scores.Length / looks), step); }
             catch (Exception error)
             {
-                Fail(runner, [sequence], error);
+                seating.Fail(runner, [sequence], error);
                 return;
             }
             foreach (var token in step.Certain)
@@ -347,7 +208,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         {
             var reason = step.Ended || sequence.Text.IsStopped ? FinishReason.Stop : FinishReason.Length;
             Write(sequence, new(text, tokens, new(reason, sequence.Context.Length, sequence.Emitted.Length + sequence.Chosen) { Speculation = sequence.Ahead?.Use }));
-            End(runner, sequence, reason == FinishReason.Stop ? "stop" : "length", null);
+            seating.End(runner, sequence, reason == FinishReason.Stop ? "stop" : "length", null);
             return;
         }
         // The first chunk goes out even if it is empty: a reply that is stopped early has its prompt counted too.
@@ -359,7 +220,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
     {
         // The newest token is not fed yet.
         try { runner.Truncate(sequence.Live[0].Row, sequence.Emitted.Length + sequence.Chosen - 1); }
-        catch (Exception error) { Fail(runner, [sequence], error); }
+        catch (Exception error) { seating.Fail(runner, [sequence], error); }
     }
 
     private static void Write(Sequence sequence, GenerationChunk chunk)
@@ -380,7 +241,7 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         sequence.Live.Clear();
         for (var i = 0; i < rows.Length; i++)
         {
-            if (rows[i] < 0) forks.Add((parents[step.Next[i].Parent].Row, rows[i] = spare.Pop()));
+            if (rows[i] < 0) sequence.Forks.Add((parents[step.Next[i].Parent].Row, rows[i] = spare.Pop()));
             sequence.Live.Add(new(rows[i], new(step.Next[i].Token, parents[step.Next[i].Parent].Reply)));
         }
         sequence.Ahead?.Request.Reply.Add(sequence.Live[0].Reply!.Token);
@@ -388,14 +249,11 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
 
     private void Fork(IRunner runner)
     {
-        if (forks.Count == 0) return;
-        try { runner.Fork([.. forks]); }
-        catch (Exception error)
-        {
-            var targets = forks.Select(f => f.To).ToHashSet();
-            Fail(runner, [.. scheduler.Running.Where(s => s.Rows.Any(targets.Contains))], error);
-        }
-        forks.Clear();
+        Sequence[] forking = [.. scheduler.Running.Where(s => s.Forks.Count > 0)];
+        if (forking.Length == 0) return;
+        try { runner.Fork([.. forking.SelectMany(s => s.Forks)]); }
+        catch (Exception error) { seating.Fail(runner, forking, error); }
+        foreach (var sequence in forking) sequence.Forks.Clear();
     }
 
     private void Count(Sequence sequence)
@@ -405,62 +263,5 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         else ChatMeter.InterTokenLatency.Record(time.GetElapsedTime(sequence.LastToken, now).TotalSeconds);
         sequence.LastToken = now;
         ChatMeter.GenerationTokens.Add(1);
-    }
-
-    private void Preempt(IRunner runner, Sequence sequence)
-    {
-        sequence.WasSetBack = true;
-        ChatMeter.Preemptions.Add(1);
-        PutBack(runner, sequence);
-    }
-
-    /// <summary>Takes a request's rows away; it waits for others, into which its hypotheses are read again.</summary>
-    private void PutBack(IRunner runner, Sequence sequence)
-    {
-        EndGuessing(sequence);
-        foreach (var row in sequence.Rows) Free(runner, row);
-        scheduler.SetBack(sequence);
-        (sequence.IsReading, sequence.Read, sequence.Due, sequence.Scores, sequence.Leader) = (false, 0, 0, [], null);
-        ChatMeter.RequestsRunning.Add(-1);
-        ChatMeter.RequestsWaiting.Add(1);
-    }
-
-    private void FailForMemory(IRunner runner, Sequence sequence) =>
-        Fail(runner, [sequence], new InvalidOperationException($"A reply of {sequence.Width} hypotheses needs more memory for keys and values than the model has."));
-
-    private void Fail(IRunner runner, IReadOnlyList<Sequence> sequences, Exception error)
-    {
-        options.OnFailure(error);
-        foreach (var sequence in sequences)
-            End(runner, sequence, "error", new GenerationException(GenerationError.Unavailable, "The model failed while it answered.", inner: error));
-    }
-
-    private void End(IRunner runner, Sequence sequence, string reason, Exception? error)
-    {
-        var ran = scheduler.Release(sequence);
-        (ran ? ChatMeter.RequestsRunning : ChatMeter.RequestsWaiting).Add(-1);
-        ChatMeter.Ended(reason);
-        var seconds = time.GetElapsedTime(sequence.Arrived).TotalSeconds;
-        ChatMeter.RequestLatency.Record(seconds);
-        meanSeconds = 0.9 * meanSeconds + 0.1 * seconds;
-        if (ran)
-        {
-            EndGuessing(sequence);
-            forks.RemoveAll(f => sequence.Rows.Contains(f.To));
-            foreach (var row in sequence.Rows) Free(runner, row);
-        }
-        sequence.Complete(error);
-    }
-
-    private void EndGuessing(Sequence sequence)
-    {
-        try { sequence.Ahead?.End(); }
-        catch (Exception error) { options.OnFailure(error); }                              // the row is overwritten by its next reader anyway
-    }
-
-    private void Free(IRunner runner, int row)
-    {
-        try { runner.Free(row); }
-        catch (Exception error) { options.OnFailure(error); }                              // the row is overwritten by its next reader anyway
     }
 }

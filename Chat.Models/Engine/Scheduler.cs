@@ -77,22 +77,24 @@ public sealed class Scheduler(int rows, int queueLimit)
         }
     }
 
-    /// <summary>Whether a request could have its rows if all made room that have to (<see cref="VictimFor"/>).</summary>
-    public bool CanMakeRoom(Sequence sequence)
+    /// <summary>
+    /// Who makes room for a request, in this order and as far as needed: those with lower priority, and those of the same one whose readers keep them waiting; the
+    /// lowest first, of them the paused ones, then the newest. All are named at once, because readers change who is paused.
+    /// </summary>
+    /// <returns><c>null</c> when even without all of them the request would have too few rows.</returns>
+    public Queue<Sequence>? VictimsFor(Sequence sequence)
     {
-        lock (gate) return free.Count + Weaker(sequence).Sum(s => s.Width) >= sequence.Width;
-    }
-
-    /// <summary>Who has to make room for a request: of those with lower priority, and those of the same one whose readers keep them waiting, the lowest, paused ones first, then the newest.</summary>
-    public Sequence? VictimFor(Sequence sequence)
-    {
-        lock (gate) return First(Weaker(sequence));
+        lock (gate)
+        {
+            Sequence[] weaker = [.. WeakestFirst(running.Where(s => s.Priority < sequence.Priority || (s.Priority == sequence.Priority && s.IsPaused)))];
+            return free.Count + weaker.Sum(s => s.Width) >= sequence.Width ? new(weaker) : null;
+        }
     }
 
     /// <summary>Who has to make room when those that run need more memory than there is; nobody when only one runs.</summary>
     public Sequence? Victim()
     {
-        lock (gate) return running.Count > 1 ? First(running) : null;
+        lock (gate) return running.Count > 1 ? WeakestFirst(running).First() : null;
     }
 
     /// <summary>Puts a running request back into the queue, at the place that its arrival gives it.</summary>
@@ -140,9 +142,7 @@ public sealed class Scheduler(int rows, int queueLimit)
         }
     }
 
-    private IEnumerable<Sequence> Weaker(Sequence sequence) => running.Where(s => s != sequence && (s.Priority < sequence.Priority || (s.Priority == sequence.Priority && s.IsPaused)));
-
-    private static Sequence? First(IEnumerable<Sequence> running) => running.OrderBy(s => s.Priority).ThenByDescending(s => s.IsPaused).ThenByDescending(s => s.Arrival).FirstOrDefault();
+    private static IEnumerable<Sequence> WeakestFirst(IEnumerable<Sequence> running) => running.OrderBy(s => s.Priority).ThenByDescending(s => s.IsPaused).ThenByDescending(s => s.Arrival);
 
     private void GiveBack(Sequence sequence)
     {

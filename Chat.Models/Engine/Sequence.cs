@@ -58,6 +58,9 @@ public sealed class Sequence
     /// <summary>The live hypotheses in the search's order. The first one has chosen nothing yet.</summary>
     internal List<Hypothesis> Live { get; } = [default];
 
+    /// <summary>Copies of rows that its next hypotheses need, made at the end of the step.</summary>
+    internal List<(int From, int To)> Forks { get; } = [];
+
     /// <summary>Hypotheses are being read into their rows, one after the other: the <see cref="Read"/>th now, of which <see cref="Due"/> tokens are left (0: it is not opened).</summary>
     internal bool IsReading { get; set; }
     internal int Read { get; set; }

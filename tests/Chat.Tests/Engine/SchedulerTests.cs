@@ -94,18 +94,18 @@ public sealed class SchedulerTests
         Assert.Equal(running[3], scheduler.Victim());
         running[1].IsPaused = true;
         Assert.Equal(running[1], scheduler.Victim());
-        Assert.Equal(running[1], scheduler.VictimFor(Request("b")));
+        Assert.Equal([running[1]], scheduler.VictimsFor(Request("b"))!);
+        Assert.Equal([running[1], running[3], running[2]], scheduler.VictimsFor(Request("b", priority: 1))!);
         running[1].IsPaused = false;
-        Assert.Null(scheduler.VictimFor(Request("b")));
-        Assert.False(scheduler.CanMakeRoom(Request("b")));
-        Assert.Equal(running[3], scheduler.VictimFor(Request("b", priority: 1)));
-        Assert.True(scheduler.CanMakeRoom(Request("b", priority: 1, width: 3)));
-        Assert.False(scheduler.CanMakeRoom(Request("b", priority: 1, width: 4)));
+        Assert.Null(scheduler.VictimsFor(Request("b")));
+        Assert.Equal([running[3], running[2], running[1]], scheduler.VictimsFor(Request("b", priority: 1, width: 3))!);
+        Assert.Null(scheduler.VictimsFor(Request("b", priority: 1, width: 4)));
 
         scheduler.SetBack(running[3]);
         Assert.Equal((1, 0.75), (scheduler.Waiting, scheduler.Usage));
         var late = Request("a");
         scheduler.TryEnqueue(late);
+        Assert.Empty(scheduler.VictimsFor(late)!);                                          // a row is free
         Assert.Equal(running[3], scheduler.Next(_ => true));                                // its place is that of its arrival
         Assert.Equal(late, scheduler.Next(s => s != running[3]));
     }
