@@ -13,6 +13,7 @@ internal ref struct Truncation
 {
     // Below it the best token has all the probability anyway.
     private const float LeastTemperature = 1e-6f;
+    private const int Rings = 256, RingsANat = 16;
 
     private readonly Span<float> row;
     private readonly float logTotal;
@@ -117,18 +118,30 @@ internal ref struct Truncation
         var entropy = 0.0;                                                                 // −Σ p log p
         for (var id = 0; id < weights.Length; id++)
             if (weights[id] > 0) entropy -= weights[id] / total * (double)(row[id] - logTotal);
-        var count = 0;
+        // Only a head of the nearest is sorted: of so many rings about the entropy those that hold the mass asked for, one more for rounding; all where that was not enough.
+        Span<double> rings = stackalloc double[Rings];
         for (var id = 0; id < weights.Length; id++)
-            if (weights[id] > 0) keys[count++] = ((ulong)BitConverter.SingleToUInt32Bits((float)Math.Abs(logTotal - row[id] - entropy)) << 32) | (uint)id;
-        keys.AsSpan(0, count).Sort();                                                      // nearest first, equal ones by id
-
+            if (weights[id] > 0) rings[Ring(Distance(id, entropy))] += weights[id];
+        var (outermost, within) = (0, rings[0]);
+        while (outermost < Rings - 1 && within < p * total) within += rings[++outermost];
         var (kept, mass, best) = (0, 0.0, 0f);
-        for (; kept < count && (kept < minKeep || mass < p * total); kept++)
+        for (var last = Math.Min(outermost + 1, Rings - 1); ; last = Rings - 1)
         {
-            mass += weights[Id(kept)];
-            best = Math.Max(best, weights[Id(kept)]);
+            var count = 0;
+            for (var id = 0; id < weights.Length; id++)
+                if (weights[id] > 0 && Distance(id, entropy) is var distance && Ring(distance) <= last) keys[count++] = ((ulong)BitConverter.SingleToUInt32Bits(distance) << 32) | (uint)id;
+            keys.AsSpan(0, count).Sort();                                                  // nearest first, equal ones by id
+            for ((kept, mass, best) = (0, 0, 0); kept < count && (kept < minKeep || mass < p * total); kept++)
+            {
+                mass += weights[Id(kept)];
+                best = Math.Max(best, weights[Id(kept)]);
+            }
+            if (last == Rings - 1 || (kept >= minKeep && mass >= p * total)) break;
         }
-        for (; kept < count; kept++) weights[Id(kept)] = 0;
+        // Marked by their sign, so that all others go to zero.
+        for (var rank = 0; rank < kept; rank++) weights[Id(rank)] = -weights[Id(rank)];
+        TensorPrimitives.Negate(weights, weights);
+        TensorPrimitives.Max(weights, 0, weights);
         TensorPrimitives.Divide(weights, best, weights);
         return ((float)(mass / best), best);
     }
@@ -160,6 +173,10 @@ internal ref struct Truncation
         Collect(weights, bound);
         keys.AsSpan(0, Count).Sort();
     }
+
+    private readonly float Distance(int id, double entropy) => (float)Math.Abs(logTotal - row[id] - entropy);
+
+    private static int Ring(float distance) => Math.Min((int)(distance * RingsANat), Rings - 1);
 
     private void Collect(ReadOnlySpan<float> weights, float bound)
     {

@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Text;
 
 namespace Chat.Models.Decoding.Constraints;
@@ -117,6 +118,29 @@ internal sealed class Grammar
                 }
                 Join(none, some = Fork(some));
                 return some;
+
+            case Pattern.Distinct(var parts, var separator, var least, var most):
+                var sets = new Dictionary<uint, int> { [0] = Fork(from) };                 // the node where these parts have been written
+                var (growing, enough) = (new Queue<uint>([0u]), NewNode());
+                while (growing.TryDequeue(out var set))
+                {
+                    var count = BitOperations.PopCount(set);
+                    if (count >= least && count <= most) Join(sets[set], enough);
+                    if (count >= most) continue;
+                    var next = set == 0 ? sets[set] : Add(separator, sets[set]);
+                    for (var i = 0; i < parts.Count; i++)
+                    {
+                        var with = set | 1u << i;
+                        if (with == set) continue;
+                        if (sets.TryAdd(with, nodes.Count))
+                        {
+                            NewNode();
+                            growing.Enqueue(with);
+                        }
+                        Join(Add(parts[i], Fork(next)), sets[with]);
+                    }
+                }
+                return enough;
 
             default:
                 throw new InvalidOperationException($"No edges for {pattern.GetType()}.");

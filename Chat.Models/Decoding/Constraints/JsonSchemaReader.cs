@@ -4,21 +4,22 @@ using System.Text.Json;
 namespace Chat.Models.Decoding.Constraints;
 
 /// <summary>
-/// Makes a grammar of a JSON schema: type, properties, required, additionalProperties, items, minItems, maxItems, minLength, maxLength, pattern, enum, const, anyOf, $ref within
-/// the schema (recursive ones too), true and false. All that the grammar allows is valid; not all that is valid is allowed: properties come in the schema's order, a schema without
+/// Makes a grammar of a JSON schema: type, properties, required, additionalProperties, items, minItems, maxItems, uniqueItems of values that can be listed, minLength, maxLength, pattern, minimum, maximum,
+/// exclusiveMinimum, exclusiveMaximum, enum, const, anyOf, oneOf where the branches exclude each other, $ref within the schema (recursive ones too), true and false. All that the grammar allows is valid; not all that is valid is allowed: properties come in the schema's order, a schema without
 /// type gets the one its keywords speak of, properties that are not named are written only where none is. Keywords that could make an allowed text invalid are refused, annotations and
 /// format ignored. Each object and array is a rule, so nesting is what <see cref="Grammar.DeepestNesting"/> counts.
 /// </summary>
 internal sealed class JsonSchemaReader
 {
-    private const int LargestCount = 10_000, MostSchemas = 10_000, DeepestConstant = 16;
-    private static readonly string[] Alone = ["$ref", "anyOf", "allOf", "enum", "const"];
-    private static readonly string[] OfObjects = ["properties", "required", "additionalProperties"], OfArrays = ["items", "minItems", "maxItems"], OfStrings = ["minLength", "maxLength", "pattern"];
-    private static readonly string[] Supported = [.. Alone, "type", .. OfObjects, .. OfArrays, .. OfStrings];
+    private const int LargestCount = 10_000, MostDistinct = 10, MostDecimals = 15, MostSchemas = 10_000, DeepestConstant = 16;
+    private static readonly string[] Alone = ["$ref", "anyOf", "oneOf", "allOf", "enum", "const"];
+    private static readonly string[] OfObjects = ["properties", "required", "additionalProperties"], OfArrays = ["items", "minItems", "maxItems", "uniqueItems"], OfStrings = ["minLength", "maxLength", "pattern"];
+    private static readonly string[] OfNumbers = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"];
+    private static readonly string[] Supported = [.. Alone, "type", .. OfObjects, .. OfArrays, .. OfStrings, .. OfNumbers];
     private static readonly string[] Refused =
     [
-        "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "patternProperties", "propertyNames", "minProperties", "maxProperties", "dependentRequired", "dependentSchemas",
-        "dependencies", "unevaluatedProperties", "unevaluatedItems", "prefixItems", "additionalItems", "contains", "minContains", "maxContains", "uniqueItems", "oneOf", "not", "if", "then", "else",
+        "multipleOf", "patternProperties", "propertyNames", "minProperties", "maxProperties", "dependentRequired", "dependentSchemas",
+        "dependencies", "unevaluatedProperties", "unevaluatedItems", "prefixItems", "additionalItems", "contains", "minContains", "maxContains", "not", "if", "then", "else",
         "$dynamicRef", "$recursiveRef",
     ];
     private static readonly string[] Types = ["object", "array", "string", "number", "integer", "boolean", "null"];
@@ -78,6 +79,7 @@ internal sealed class JsonSchemaReader
                 "const" => Values([keywords["const"]], keywords),
                 "enum" => Values([.. keywords.Array("enum")], keywords),
                 "allOf" when keywords.Array("allOf") is { Count: not 1 } => throw Wrong(keywords.At, "'allOf' of several schemas is not supported"),
+                "oneOf" => OneOf(keywords),
                 _ => new Pattern.Choice([.. keywords.Array(keyword).Select((schema, i) => Value(schema, $"{keywords.At}/{keyword}/{i}"))]),
             };
         }
@@ -87,23 +89,39 @@ internal sealed class JsonSchemaReader
 
     private static IReadOnlyList<string> TypesOf(Keywords keywords)
     {
-        if (!keywords.Has("type"))
-            return keywords.HasAny(OfObjects) ? ["object"] : keywords.HasAny(OfArrays) ? ["array"] : keywords.HasAny(OfStrings) ? ["string"] : [];
+        if (!keywords.Has("type")) return KindOfKeywords(keywords.Names) is { } kind ? [kind] : [];
         IReadOnlyList<JsonElement> given = keywords["type"].ValueKind == JsonValueKind.Array ? keywords.Array("type") : [keywords["type"]];
         return [.. given.Select(type => type.ValueKind == JsonValueKind.String && Types.Contains(type.GetString()) ? type.GetString()!
             : throw Wrong(keywords.At, $"type is one of {string.Join(", ", Types)}, or a list of them"))];
     }
+
+    /// <summary>What a schema without type is about; <c>null</c> where none of its keywords says so.</summary>
+    internal static string? KindOfKeywords(IReadOnlyList<string> names) =>
+        names.Any(OfObjects.Contains) ? "object" : names.Any(OfArrays.Contains) ? "array" : names.Any(OfStrings.Contains) ? "string" : names.Any(OfNumbers.Contains) ? "number" : null;
 
     private Pattern OfType(string type, Keywords keywords) => type switch
     {
         "object" => Nested(keywords.At + " object", () => Object(keywords)),
         "array" => Nested(keywords.At + " array", () => Array(keywords)),
         "string" => String(keywords),
+        "number" or "integer" when OfNumbers.Any(keywords.Has) =>
+            JsonText.Between(keywords.Bound("minimum"), keywords.Bound("exclusiveMinimum"), keywords.Bound("maximum"), keywords.Bound("exclusiveMaximum"), isWhole: type == "integer"),
         "number" => JsonText.Number,
         "integer" => JsonText.Integer,
         "boolean" => JsonText.Boolean,
         _ => JsonText.Null,
     };
+
+    /// <summary>Of branches that exclude each other one holds where any does.</summary>
+    private Pattern.Choice OneOf(Keywords keywords)
+    {
+        var branches = keywords.Array("oneOf");
+        for (var second = 1; second < branches.Count; second++)
+            for (var first = 0; first < second; first++)
+                if (!new SchemaBranches(root).AreDisjoint(branches[first], branches[second]))
+                    throw Wrong(keywords.At, $"'oneOf' is supported where its branches exclude each other by type, const or enum, or by a required property that differs so; branches {first} and {second} are not known to. Use 'anyOf' if both may hold");
+        return new([.. branches.Select((schema, i) => Value(schema, $"{keywords.At}/oneOf/{i}"))]);
+    }
 
     private static Pattern String(Keywords keywords)
     {
@@ -127,6 +145,13 @@ internal sealed class JsonSchemaReader
         var (least, most) = (keywords.Count("minItems") ?? 0, keywords.Count("maxItems"));
         if (most < least) return Pattern.Nothing;
         if (most == 0) return Pattern.Text("[]");
+        if (keywords.Flag("uniqueItems") && most is not 1)
+        {
+            var values = keywords.Has("items") ? SchemaBranches.ValuesOf(new SchemaBranches(root).Resolve(keywords["items"])) : null;
+            if (values is null) throw Wrong(keywords.At, "'uniqueItems' is supported where items is an enum, a const, boolean or null");
+            if (values.Count > MostDistinct) throw Wrong(keywords.At, $"'uniqueItems' is supported for up to {MostDistinct} values, here are {values.Count}");
+            return new Pattern.Sequence(Pattern.Text("["), new Pattern.Distinct([.. values.Select(JsonText.Value)], JsonText.Comma, least, most ?? values.Count), Pattern.Text("]"));
+        }
         var items = new Pattern.Sequence(item, new Pattern.Repeat(new Pattern.Sequence(JsonText.Comma, item), Math.Max(0, least - 1), most - 1));
         return new Pattern.Sequence(Pattern.Text("["), least == 0 ? Pattern.Optional(items) : items, Pattern.Text("]"));
     }
@@ -177,7 +202,7 @@ internal sealed class JsonSchemaReader
         _ => 0,
     };
 
-    private static bool IsOf(string type, JsonElement value) => value.ValueKind switch
+    internal static bool IsOf(string type, JsonElement value) => value.ValueKind switch
     {
         JsonValueKind.Object => type == "object",
         JsonValueKind.Array => type == "array",
@@ -191,17 +216,24 @@ internal sealed class JsonSchemaReader
     {
         var reference = keywords["$ref"].ValueKind == JsonValueKind.String ? keywords["$ref"].GetString()! : throw Wrong(keywords.At, "$ref is a string");
         if (reference != "#" && !reference.StartsWith("#/", StringComparison.Ordinal)) throw Wrong(keywords.At, "$ref must stay within the schema: # or #/…");
+        return Find(root, reference, out var place) is { } target ? Value(target, place) : throw Wrong(keywords.At, $"$ref: the schema has no {place}");
+    }
+
+    /// <summary>What a reference of the form # or #/… points to; <c>null</c> where there is nothing.</summary>
+    /// <param name="place">The place in one spelling, as far as it was found and one step on.</param>
+    internal static JsonElement? Find(JsonElement root, string reference, out string place)
+    {
         var target = root;
-        var place = "#";
+        place = "#";
         foreach (var part in reference.Split('/').Skip(1).Select(Uri.UnescapeDataString))
         {
             var name = part.Replace("~1", "/", StringComparison.Ordinal).Replace("~0", "~", StringComparison.Ordinal);
             place += $"/{Escaped(name)}";
             if (target.ValueKind == JsonValueKind.Object && target.TryGetProperty(name, out var member)) target = member;
             else if (target.ValueKind == JsonValueKind.Array && int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out var index) && index < target.GetArrayLength()) target = target[index];
-            else throw Wrong(keywords.At, $"$ref: the schema has no {place}");
+            else return null;
         }
-        return Value(target, place);
+        return target;
     }
 
     /// <summary>A rule of its own for the place, read later: what is open now is not open inside it.</summary>
@@ -226,7 +258,7 @@ internal sealed class JsonSchemaReader
         {
             (this.schema, At) = (schema, at);
             Names = [.. schema.EnumerateObject().Select(p => p.Name)];
-            if (Names.FirstOrDefault(n => Refused.Contains(n) && !(n == "uniqueItems" && schema.GetProperty(n).ValueKind == JsonValueKind.False)) is { } refused)
+            if (Names.FirstOrDefault(n => Refused.Contains(n)) is { } refused)
                 throw Wrong(at, $"the keyword '{refused}' is not supported. Supported: {string.Join(", ", Supported)}");
         }
 
@@ -235,9 +267,19 @@ internal sealed class JsonSchemaReader
         public JsonElement this[string name] => schema.GetProperty(name);
 
         public bool Has(string name) => Names.Contains(name);
-        public bool HasAny(string[] names) => names.Any(Has);
 
         public IReadOnlyList<JsonElement> Array(string name) => this[name].ValueKind == JsonValueKind.Array ? [.. this[name].EnumerateArray()] : throw Wrong(At, $"{name} is a list");
+
+        public bool Flag(string name) => Has(name) && (this[name].ValueKind is JsonValueKind.True or JsonValueKind.False ? this[name].GetBoolean() : throw Wrong(At, $"{name} is true or false"));
+
+        /// <summary>A number as it is written; one beyond what a constraint can write is as far as it goes.</summary>
+        public decimal? Bound(string name)
+        {
+            if (!Has(name)) return null;
+            if (this[name].ValueKind != JsonValueKind.Number || !this[name].TryGetDouble(out var nearly)) throw Wrong(At, $"{name} is a number");
+            if (Math.Abs(nearly) >= 1e15) return nearly < 0 ? -1e15m : 1e15m;
+            return this[name].TryGetDecimal(out var bound) && bound.Scale <= MostDecimals ? bound : throw Wrong(At, $"{name} has at most {MostDecimals} decimals");
+        }
 
         public int? Count(string name) => !Has(name) ? null : this[name].ValueKind == JsonValueKind.Number && this[name].TryGetDouble(out var count) && count == Math.Floor(count) && count is >= 0 and <= LargestCount
             ? (int)count : throw Wrong(At, $"{name} is a whole number from 0 to {LargestCount}");

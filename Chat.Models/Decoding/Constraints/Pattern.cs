@@ -22,6 +22,9 @@ internal abstract record Pattern
     /// <summary>Parts in this order with separators between; those that are not required may be left out.</summary>
     public sealed record Members(IReadOnlyList<(Pattern Part, bool IsRequired)> Parts, Pattern Separator) : Pattern;
 
+    /// <summary>At least and at most so many of the parts, in any order but none twice, with separators between.</summary>
+    public sealed record Distinct(IReadOnlyList<Pattern> Parts, Pattern Separator, int Least, int Most) : Pattern;
+
     public static Pattern Empty { get; } = new Sequence();
 
     public static Pattern Nothing { get; } = new Choice();

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -93,9 +94,27 @@ public sealed class JsonSchemaTests
 
     [Theory]
     [InlineData("""{"type":"obj"}""", "type is one of object, array")]
-    [InlineData("""{"type":"object","properties":{"a":{"minimum":3}}}""", "the keyword 'minimum' is not supported")]
-    [InlineData("""{"type":"object","properties":{"a":{"minimum":3}}}""", "at #/properties/a")]
-    [InlineData("""{"oneOf":[]}""", "'oneOf' is not supported")]
+    [InlineData("""{"type":"object","properties":{"a":{"multipleOf":3}}}""", "the keyword 'multipleOf' is not supported")]
+    [InlineData("""{"type":"object","properties":{"a":{"multipleOf":3}}}""", "at #/properties/a")]
+    [InlineData("""{"type":"integer","minimum":"3"}""", "minimum is a number (at #)")]
+    [InlineData("""{"type":"integer","exclusiveMaximum":true}""", "exclusiveMaximum is a number (at #)")]
+    [InlineData("""{"type":"number","minimum":1e-20}""", "minimum has at most 15 decimals")]
+    [InlineData("""{"type":"integer","minimum":3.1,"maximum":3.9}""", "nothing can satisfy it")]
+    [InlineData("""{"type":"integer","minimum":4,"exclusiveMaximum":4}""", "nothing can satisfy it")]
+    [InlineData("""{"type":"integer","minimum":1e15}""", "nothing can satisfy it")]
+    [InlineData("""{"enum":[1,2],"maximum":1}""", "'enum' beside 'maximum' is not supported")]
+    [InlineData("""{"oneOf":[]}""", "nothing can satisfy it")]
+    [InlineData("""{"oneOf":[{"type":"integer"},{"type":"string"},{"type":"number"}]}""", "branches 0 and 2 are not known to")]
+    [InlineData("""{"properties":{"a":{"oneOf":[{"type":"string","pattern":"a"},{"const":"b"}]}}}""", "(at #/properties/a)")]
+    [InlineData("""{"oneOf":[{"properties":{"k":{"const":1}},"required":["k"]},{"type":"string"}]}""", "'oneOf' is supported where")]
+    [InlineData("""{"oneOf":[{"type":"object","properties":{"k":{"const":1}}},{"type":"object","properties":{"k":{"const":2}}}]}""", "'oneOf' is supported where")]
+    [InlineData("""{"oneOf":[{"type":"object","properties":{"k":{"const":1}},"required":["k"]},{"type":"object","properties":{"k":{"const":1.0}},"required":["k"]}]}""", "'oneOf' is supported where")]
+    [InlineData("""{"oneOf":[{"type":"object","required":["a"]},{"type":"object","required":["b"]}]}""", "'oneOf' is supported where")]
+    [InlineData("""{"type":"array","items":{"type":"string"},"uniqueItems":true}""", "'uniqueItems' is supported where items is an enum")]
+    [InlineData("""{"type":"array","uniqueItems":true}""", "'uniqueItems' is supported where items is an enum")]
+    [InlineData("""{"type":"array","items":{"enum":[1,2,3,4,5,6,7,8,9,10,11]},"uniqueItems":true}""", "for up to 10 values, here are 11")]
+    [InlineData("""{"type":"array","items":{"enum":[1,1.0]},"uniqueItems":true,"minItems":2}""", "nothing can satisfy it")]
+    [InlineData("""{"type":"array","items":{"enum":[1]},"uniqueItems":"yes"}""", "uniqueItems is true or false")]
     [InlineData("""{"$ref":"#/x"}""", "the schema has no #/x")]
     [InlineData("""{"$ref":"http://a/b"}""", "within the schema")]
     [InlineData("""{"$ref":"#"}""", "refers to itself")]
@@ -116,6 +135,56 @@ public sealed class JsonSchemaTests
     public void What_cannot_be_kept_is_refused_by_name_and_place(string schema, string message)
     {
         Assert.Contains(message, Assert.Throws<ConstraintException>(() => JsonSchemaReader.Read(Element(JsonNode.Parse(schema)!))).Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>Every number of up to three digits and two decimals, and those about the bounds, against the bounds themselves.</summary>
+    [Fact]
+    public void Bounded_numbers_are_all_and_only_those_within()
+    {
+        var bound = Gen.OneOf(Gen.Int[-120, 120].Select(n => (decimal)n), Gen.Int[-12_000, 12_000].Select(n => n / 100m), Gen.Long[-2_000_000_000_000_000, 2_000_000_000_000_000].Select(n => (decimal)n), Gen.Int[-3, 3].Select(n => n / 10m));
+        Gen.Select(bound.Array[0, 2], bound.Array[0, 2], Gen.Int[0, 15], Gen.Bool).Sample((low, high, which, isWhole) =>
+        {
+            (string Name, decimal Value, Func<decimal, bool> Holds)[] bounds =
+            [
+                .. low.Select((b, i) => (which >> i & 1) == 0 ? ("minimum", b, (Func<decimal, bool>)(n => n >= b)) : ("exclusiveMinimum", b, n => n > b)),
+                .. high.Select((b, i) => (which >> (2 + i) & 1) == 0 ? ("maximum", b, (Func<decimal, bool>)(n => n <= b)) : ("exclusiveMaximum", b, n => n < b)),
+            ];
+            bounds = [.. bounds.DistinctBy(b => b.Name)];
+            if (bounds.Length == 0) return;
+            var schema = new JsonObject { ["type"] = isWhole ? "integer" : "number" };
+            foreach (var (name, value, _) in bounds) schema[name] = value;
+            var near = bounds.SelectMany(b => new[] { -2m, -1, -0.01m, 0, 0.01m, 1, 2 }.Select(d => b.Value + d)).Where(n => Math.Abs(n) <= 999_999_999_999_999 && decimal.Round(n, 2) == n && (n == Math.Floor(n) || Math.Abs(n) < 1e13m));
+            var automaton = IsPossible(Element(schema)) ? new ByteAutomaton(JsonSchemaReader.Read(Element(schema))) : null;
+            foreach (var number in near.Concat(Enumerable.Range(-1500, 3000).Select(n => n / 100m)).Concat(Enumerable.Range(-150, 300).Select(n => (decimal)n)))
+            {
+                var text = (number == Math.Floor(number) ? Math.Floor(number) : number).ToString("0.##", CultureInfo.InvariantCulture);
+                Assert.True(Accepts(automaton, text) == ((!isWhole || number == Math.Floor(number)) && bounds.All(b => b.Holds(number))), $"{schema} and {text}");
+            }
+            foreach (var form in new[] { "-0", "01", "-", "", "1.", ".5", "1e2", "1000000000000000" }) Assert.False(Accepts(automaton, form), form);
+        }, iter: 300);
+    }
+
+    [Theory]
+    [InlineData("""{"oneOf":[{"type":"string"},{"type":["integer","null"]},{"const":true},{"enum":[false,[1]]}]}""", new[] { "\"a\"", "3", "null", "true", "false", "[1]" }, new[] { "[2]", "1.5" })]
+    [InlineData("""{"oneOf":[{"$ref":"#/$defs/cat"},{"$ref":"#/$defs/dog"}],"$defs":{"cat":{"type":"object","properties":{"kind":{"const":"cat"},"lives":{"type":"integer","maximum":9}},"required":["kind"]},"dog":{"type":"object","properties":{"kind":{"enum":["dog","wolf"]}},"required":["kind"]}}}""",
+        new[] { """{"kind":"cat"}""", """{"kind":"cat","lives":9}""", """{"kind":"wolf"}""" }, new[] { """{"kind":"cat","lives":10}""", """{"kind":"wolf","lives":9}""", "{}" })]
+    [InlineData("""{"oneOf":[{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"additionalProperties":false},{"type":"object","properties":{"b":{"type":"integer"}},"required":["b"],"additionalProperties":false}]}""", new[] { """{"a":1}""", """{"b":1}""" }, new[] { """{"a":1,"b":1}""" })]
+    [InlineData("""{"type":"array","items":{"enum":["a","b",1,1.0]},"uniqueItems":true}""", new[] { "[]", """["a"]""", """["b","a"]""", """["b",1,"a"]""" }, new[] { """["a","a"]""", """["a","b","a"]""", """["a","b",1,"a"]""", "[1,1]", "[," })]
+    [InlineData("""{"type":"array","items":{"type":["boolean","null"]},"uniqueItems":true,"minItems":2,"maxItems":2}""", new[] { "[true,null]", "[null, false]" }, new[] { "[]", "[null]", "[true,true]", "[true,false,null]" })]
+    [InlineData("""{"type":"array","items":{"type":"string"},"uniqueItems":true,"maxItems":1}""", new[] { "[]", """["a"]""" }, new[] { """["a","b"]""" })]
+    public void Branches_and_sets_are_kept(string schema, string[] fitting, string[] others)
+    {
+        var automaton = new ByteAutomaton(JsonSchemaReader.Read(JsonElement.Parse(schema)));
+        Assert.All(fitting, text => Assert.True(Accepts(automaton, text), text));
+        Assert.All(others, text => Assert.False(Accepts(automaton, text), text));
+    }
+
+    private static bool Accepts(ByteAutomaton? automaton, string text)
+    {
+        var state = automaton?.Start;
+        foreach (var value in Encoding.UTF8.GetBytes(text))
+            if (state is not null) state = automaton!.Next(state, value);
+        return state is { IsEnd: true };
     }
 
     [Fact]
@@ -171,7 +240,7 @@ public sealed class JsonSchemaTests
 
     private static JsonNode Schema(Random random, int depth)
     {
-        var kind = random.Next(depth == 0 ? 7 : 11);
+        var kind = random.Next(depth == 0 ? 9 : 14);
         return kind switch
         {
             0 => new JsonObject { ["type"] = "string", ["minLength"] = random.Next(3), ["maxLength"] = random.Next(2, 9) },
@@ -181,9 +250,12 @@ public sealed class JsonSchemaTests
             4 => new JsonObject { ["enum"] = new JsonArray("你好", 1.5, null, true, new JsonObject { ["a"] = new JsonArray(1, 2) }, "q\"\n\\") },
             5 => new JsonObject { ["const"] = "a" + random.Next(9) },
             6 => random.Next(8) == 0,
-            7 => new JsonObject { ["anyOf"] = new JsonArray(Schema(random, depth - 1), Schema(random, depth - 1)) },
-            8 => new JsonObject { ["type"] = "array", ["items"] = Schema(random, depth - 1), ["minItems"] = random.Next(3), ["maxItems"] = random.Next(2, 5) },
-            9 => Object(random, depth),
+            7 => new JsonObject { ["type"] = random.Next(2) == 0 ? "integer" : "number", ["minimum"] = random.Next(-20, 20) / 4.0, [random.Next(2) == 0 ? "maximum" : "exclusiveMaximum"] = random.Next(300) },
+            8 => new JsonObject { ["type"] = "array", ["items"] = new JsonObject { ["enum"] = new JsonArray("a", 1, null) }, ["uniqueItems"] = true, ["minItems"] = random.Next(3) },
+            9 => new JsonObject { ["anyOf"] = new JsonArray(Schema(random, depth - 1), Schema(random, depth - 1)) },
+            10 => new JsonObject { ["oneOf"] = new JsonArray(Schema(random, depth - 1), Schema(random, depth - 1)) },
+            11 => new JsonObject { ["type"] = "array", ["items"] = Schema(random, depth - 1), ["minItems"] = random.Next(3), ["maxItems"] = random.Next(2, 5) },
+            12 => Object(random, depth),
             _ => new JsonObject { ["type"] = "object", ["additionalProperties"] = Schema(random, depth - 1) },
         };
     }
@@ -214,6 +286,11 @@ public sealed class JsonSchemaTests
                 "enum" => keyword.Value.EnumerateArray().Any(v => JsonElement.DeepEquals(v, value)),
                 "const" => JsonElement.DeepEquals(keyword.Value, value),
                 "anyOf" => keyword.Value.EnumerateArray().Any(s => IsValid(s, value, root)),
+                "oneOf" => keyword.Value.EnumerateArray().Count(s => IsValid(s, value, root)) == 1,
+                "minimum" => value.ValueKind != JsonValueKind.Number || value.GetDouble() >= keyword.Value.GetDouble(),
+                "maximum" => value.ValueKind != JsonValueKind.Number || value.GetDouble() <= keyword.Value.GetDouble(),
+                "exclusiveMaximum" => value.ValueKind != JsonValueKind.Number || value.GetDouble() < keyword.Value.GetDouble(),
+                "uniqueItems" => value.ValueKind != JsonValueKind.Array || !value.EnumerateArray().Index().Any(x => value.EnumerateArray().Take(x.Index).Any(y => JsonElement.DeepEquals(x.Item, y))),
                 "minLength" => value.ValueKind != JsonValueKind.String || value.GetString()!.EnumerateRunes().Count() >= keyword.Value.GetInt32(),
                 "maxLength" => value.ValueKind != JsonValueKind.String || value.GetString()!.EnumerateRunes().Count() <= keyword.Value.GetInt32(),
                 "pattern" => value.ValueKind != JsonValueKind.String || Regex.IsMatch(value.GetString()!, keyword.Value.GetString()!, RegexOptions.ECMAScript),

@@ -1,3 +1,5 @@
+using System.Text;
+using System.Text.Json;
 using Chat.Domain.Generation;
 using Chat.Domain.Plugins;
 using Chat.Models.Architectures;
@@ -96,6 +98,47 @@ public sealed class SpeculationTests
             for (var rank = 0; rank < all.Length; rank++) all[rank] = (left.Id(rank), left.Weight(rank) / left.Mass());
             return all;
         }
+    }
+
+    /// <summary>The search that looks ahead follows the form as well: its guesses fit, so that a draft which is like its model is often right.</summary>
+    [Theory]
+    [InlineData("greedy", """{"guidedRegex":"([a-f]{2,4} )+[a-f]"}"""), InlineData("sample", """{"guidedRegex":"([a-f]{2,4} )+[a-f]"}""")]
+    [InlineData("greedy", """{"guidedJson":{"type":"array","items":{"type":"object","properties":{"a":{"enum":["ab","b",1]},"b":{"type":"integer"}},"required":["a","b"]},"minItems":2}}""")]
+    [InlineData("sample", """{"guidedJson":{"type":"array","items":{"type":"object","properties":{"a":{"enum":["ab","b",1]},"b":{"type":"integer"}},"required":["a","b"]},"minItems":2}}""")]
+    public void Replies_of_a_given_form_are_the_same_with_and_without_guesses(string strategy, string form)
+    {
+        string[] words = ["", "", .. "[]{}\":, 0123456789-abcdefn".Select(c => $"{c}"), "{\"a\"", "\":", "b c", "ab", "\", \"b\": ", "}, {"];
+        TokenTable tokens = new(words, [.. words.Select(Encoding.UTF8.GetBytes)], End);
+        var (given, replies, ended) = (JsonElement.Parse(form), 0, 0);
+        Sequence Make(int seed, Models.Decoding.Speculation kind)
+        {
+            var options = Catalog.Strategies[strategy].Defaults with
+            {
+                Seed = seed, MaxTokens = 36, RepetitionPenalty = 1, NoRepeatNgram = 0,
+                GuidedRegex = given.TryGetProperty("guidedRegex", out var regex) ? regex.GetString() : null, GuidedJson = given.TryGetProperty("guidedJson", out var json) ? json : null,
+            };
+            return Start(Catalog.Strategies[strategy], options, kind, [2 + seed % 9, 5], [], tokens);
+        }
+        foreach (var kind in Kinds.Skip(1))
+        {
+            var confirmed = 0;
+            for (var seed = 0; seed < 12; seed++)
+            {
+                using var runner = new ToyRunner(words.Length, 4) { Tiredness = 0.2f };
+                using var speculator = Speculator(new ToyRunner(words.Length, 4) { Blur = 2, Tiredness = 0.2f }, () => new Whim(seed));
+                var heard = Hear(new(new EngineOptions { Rows = 4 }, TimeProvider.System) { Speculator = speculator }, runner, Make(seed, kind));
+                var alone = Alone(runner, Make(seed, Models.Decoding.Speculation.None));
+
+                Assert.Equal(Ids(alone), Ids(heard));
+                Assert.Equal(Text(alone), Text(heard));
+                Assert.Equal(Logprobs(alone), Logprobs(heard));
+                confirmed += heard[^1].End!.Speculation!.Confirmed;
+                replies++;
+                if (heard[^1].End!.Reason == FinishReason.Stop) ended++;
+            }
+            Assert.InRange(confirmed, kind == Models.Decoding.Speculation.Draft ? 20 : 1, 1000);
+        }
+        Assert.InRange(ended, 2, replies);
     }
 
     [Theory, InlineData("greedy"), InlineData("sample")]
@@ -222,10 +265,12 @@ public sealed class SpeculationTests
         return Start(strategy, strategy.Defaults with { Seed = seed, MaxTokens = job.MaxTokens + job.Emitted, MinTokens = 0, Antonyms = false }, kind, [2 + seed, 5, 6, 7, 5, 6, 3], [.. Enumerable.Range(4, job.Emitted)]);
     }
 
-    private static Sequence Start(IDecodingStrategy strategy, DecodingOptions options, Models.Decoding.Speculation kind, int[] context, int[] emitted, int vocabulary = Vocabulary)
-    {
-        TokenTable tokens = new([.. Enumerable.Range(0, vocabulary).Select(i => $"<{i}>")], [.. Enumerable.Range(0, vocabulary).Select(i => i <= End ? [] : new[] { (byte)('a' + i % 26) })], End);
-        return new()
+    private static Sequence Start(IDecodingStrategy strategy, DecodingOptions options, Models.Decoding.Speculation kind, int[] context, int[] emitted, int vocabulary = Vocabulary) =>
+        Start(strategy, options, kind, context, emitted,
+            new TokenTable([.. Enumerable.Range(0, vocabulary).Select(i => $"<{i}>")], [.. Enumerable.Range(0, vocabulary).Select(i => i <= End ? [] : new[] { (byte)('a' + i % 26) })], End));
+
+    private static Sequence Start(IDecodingStrategy strategy, DecodingOptions options, Models.Decoding.Speculation kind, int[] context, int[] emitted, TokenTable tokens) =>
+        new()
         {
             Search = strategy.Start(options, new() { Tokens = tokens, Dialogue = context, Emitted = emitted, Random = new(options.Seed, 0), Rules = Catalog.StartRules(options, tokens, context) }),
             Width = strategy.Width(options),
@@ -236,7 +281,6 @@ public sealed class SpeculationTests
             Speculation = strategy.IsPure ? kind : Models.Decoding.Speculation.None,
             MaxTokens = options.MaxTokens,
         };
-    }
 
     private static int[] Ids(IEnumerable<GenerationChunk> chunks) => [.. chunks.SelectMany(c => c.Tokens).Select(t => t.Chosen.Id)];
     private static string Text(IEnumerable<GenerationChunk> chunks) => string.Concat(chunks.Select(c => c.Text));
