@@ -15,6 +15,7 @@ public sealed class Encoder : Module
     private readonly Words embeddings;
     private readonly Blocks encoder;
     private readonly First? pooler;
+    private readonly Linear? classifier;
 
     /// <summary>A model with fresh weights drawn from <paramref name="seed"/>, or of no meaning until loaded when it is <c>null</c>.</summary>
     public Encoder(EncoderConfig config, ulong? seed = null, Device? device = null, ScalarType? dtype = null) : base(nameof(Encoder))
@@ -24,6 +25,7 @@ public sealed class Encoder : Module
         embeddings = new Words(config, device, dtype);
         encoder = new Blocks(config, device, dtype);
         pooler = config.Pooler ? new First(config, device, dtype) : null;
+        classifier = config.Labels > 0 ? Linear(config.Width, config.Labels, hasBias: true, device, dtype) : null;
         RegisterComponents();
         if (seed is { } drawn) Initialise(drawn);
     }
@@ -54,6 +56,10 @@ public sealed class Encoder : Module
     /// <summary>tanh(dense(first position)). [n S C] → [n C]</summary>
     /// <exception cref="InvalidOperationException">The model has no pooler.</exception>
     public Tensor Pool(Tensor last) => (pooler ?? throw new InvalidOperationException("This model has no pooler.")).call(last);
+
+    /// <summary>The labels' scores before softmax, of pooled vectors or of states. [… C] → [… labels]</summary>
+    /// <exception cref="InvalidOperationException">The model has no labels.</exception>
+    public Tensor Classify(Tensor vectors) => (classifier ?? throw new InvalidOperationException("This model has no classifier.")).call(vectors);
 
     /// <summary>A sentence's direction: the mean over its real tokens, of length 1. [n S C], [n S] → [n C]</summary>
     public static Tensor Embed(Tensor last, Tensor mask)

@@ -21,6 +21,8 @@ public sealed record EncoderConfig
     public int Pad { get; init; }
     /// <summary>Whether there is tanh(dense(first position)). Heads of other tasks go without.</summary>
     public bool Pooler { get; init; } = true;
+    /// <summary>Rows of a classifier's head, over the pooled vector or over each state; 0 without one.</summary>
+    public int Labels { get; init; }
 
     /// <exception cref="CheckpointException"><c>bad_config</c> or <c>unsupported</c>; the message names the key.</exception>
     public static EncoderConfig Read(ConfigFile file)
@@ -43,7 +45,7 @@ public sealed record EncoderConfig
         };
     }
 
-    /// <summary>The <c>config.json</c> that <see cref="Read"/> reads back to an equal record, but for <see cref="Pooler"/>, which the weights tell.</summary>
+    /// <summary>The <c>config.json</c> that <see cref="Read"/> reads back to an equal record, but for <see cref="Pooler"/> and <see cref="Labels"/>, which the weights tell.</summary>
     public string ToJson() => new JsonObject
     {
         ["architectures"] = new JsonArray("BertModel"),

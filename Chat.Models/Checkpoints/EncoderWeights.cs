@@ -6,6 +6,8 @@ namespace Chat.Models.Checkpoints;
 /// <summary>The weights of BERT-shaped encoders. Files of a model with a head have the prefix <c>bert.</c>; very old ones call a norm's weights gamma and beta.</summary>
 public static class EncoderWeights
 {
+    private const int MostLabels = 1 << 20;
+    private const string Classifier = "classifier.weight";
     private static readonly string[] Pooler = ["pooler.dense.weight", "pooler.dense.bias"];
 
     /// <summary>Every weight a configuration needs, with its shape, in the model's order. Lazy: a huge layer count costs nothing until it is walked.</summary>
@@ -30,17 +32,24 @@ public static class EncoderWeights
                 yield return ($"{layer}.{name}.bias", [rows]);
             }
         }
-        if (!config.Pooler) yield break;
-        yield return (Pooler[0], [c, c]);
-        yield return (Pooler[1], [c]);
+        if (config.Pooler)
+        {
+            yield return (Pooler[0], [c, c]);
+            yield return (Pooler[1], [c]);
+        }
+        if (config.Labels == 0) yield break;
+        yield return (Classifier, [config.Labels, c]);
+        yield return ("classifier.bias", [config.Labels]);
     }
 
     /// <summary>Checks that a checkpoint has all a configuration needs, from headers alone.</summary>
-    /// <returns>The configuration (without a pooler when the checkpoint has none) and its weights, looked up as they are walked.</returns>
+    /// <returns>The configuration (without a pooler when the checkpoint has none, with as many labels as its classifier has) and its weights, looked up as they are walked.</returns>
     /// <exception cref="CheckpointException"><c>missing_tensor</c>, <c>shape_mismatch</c> or <c>bad_dtype</c>, while walking.</exception>
     public static (EncoderConfig Config, IEnumerable<StoredWeight> Weights) Locate(EncoderConfig config, Checkpoint checkpoint)
     {
         if (Pooler.SelectMany(Places).All(place => checkpoint.Find(place.Name) is null)) config = config with { Pooler = false };
+        // Heads of other tasks may have the name, but not the shape.
+        if (checkpoint.Find(Classifier) is { Shape: [var labels and > 0 and <= MostLabels, var columns] } && columns == config.Width) config = config with { Labels = (int)labels };
         return (config, Needed(config).Select(weight => StoredWeight.Find(checkpoint, weight.Name, weight.Shape, Places(weight.Name))));
     }
 

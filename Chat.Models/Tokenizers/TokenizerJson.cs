@@ -31,14 +31,17 @@ public sealed record TokenizerJson
     public required IReadOnlyList<int> Behind { get; init; }
 
     /// <exception cref="CheckpointException"><c>missing_file</c>, <c>bad_config</c>, or <c>unsupported</c> for a part that is not known.</exception>
-    public static TokenizerJson Load(string path)
+    public static TokenizerJson Load(string path) => Load(path, Read);
+
+    /// <summary>What <paramref name="read"/> makes of a tokenizer.json; whatever it stumbles over is <c>bad_config</c>.</summary>
+    internal static T Load<T>(string path, Func<JsonElement, T> read)
     {
         if (!File.Exists(path)) throw new CheckpointException(CheckpointErrors.MissingFile, $"{Path.GetFileName(path)} is missing in {Path.GetDirectoryName(path)}.");
         if (new FileInfo(path).Length > LargestFile) throw Bad($"is larger than {LargestFile} bytes");
         try
         {
             using var document = JsonDocument.Parse(File.ReadAllBytes(path));
-            return Read(document.RootElement);
+            return read(document.RootElement);
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException or KeyNotFoundException or FormatException or ArgumentException)
         {
@@ -103,7 +106,7 @@ public sealed record TokenizerJson
         };
     }
 
-    private static AddedToken Token(JsonElement token)
+    internal static AddedToken Token(JsonElement token)
     {
         if (Flag(token, "single_word")) throw Unsupported("single_word of an added token", "true");
         var content = token.GetProperty("content").GetString()!;
@@ -133,14 +136,14 @@ public sealed record TokenizerJson
     private static JsonElement[] Parts(JsonElement root, string key, string list) => Optional(root, key) is not { } part ? []
         : Kind(part) == "Sequence" ? [.. part.GetProperty(list).EnumerateArray()] : [part];
 
-    private static string Kind(JsonElement part) => part.TryGetProperty("type", out var type) ? type.GetString() ?? "null" : "BPE";
+    internal static string Kind(JsonElement part) => part.TryGetProperty("type", out var type) ? type.GetString() ?? "null" : "BPE";
 
-    private static JsonElement? Optional(JsonElement part, string key) => part.TryGetProperty(key, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    internal static JsonElement? Optional(JsonElement part, string key) => part.TryGetProperty(key, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
 
-    private static bool Flag(JsonElement part, string key, bool absent = false) => Optional(part, key)?.GetBoolean() ?? absent;
+    internal static bool Flag(JsonElement part, string key, bool absent = false) => Optional(part, key)?.GetBoolean() ?? absent;
 
-    private static int Id(JsonElement value) => value.TryGetInt32(out var id) && id >= 0 && id < 1 << 20 ? id : throw Bad($"has the id {value}");
+    internal static int Id(JsonElement value) => value.TryGetInt32(out var id) && id >= 0 && id < 1 << 20 ? id : throw Bad($"has the id {value}");
 
     private static CheckpointException Bad(string what) => new(CheckpointErrors.BadConfig, $"tokenizer.json {what}.");
-    private static CheckpointException Unsupported(string part, string what) => new(CheckpointErrors.Unsupported, $"tokenizer.json: {part} = {what} is not known.");
+    internal static CheckpointException Unsupported(string part, string what) => new(CheckpointErrors.Unsupported, $"tokenizer.json: {part} = {what} is not known.");
 }

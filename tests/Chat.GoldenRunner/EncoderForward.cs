@@ -35,7 +35,7 @@ internal static class EncoderForward
     }
 
     /// <summary>[layer][row] → [row][layer]</summary>
-    private static JsonArray ByRow(JsonArray[] layers, int rows) =>
+    public static JsonArray ByRow(JsonArray[] layers, int rows) =>
         [.. Enumerable.Range(0, rows).Select(row => (JsonNode)new JsonArray([.. layers.Select(layer => layer[row]!.DeepClone())]))];
 
     /// <summary>[n C] as a list of lists.</summary>

@@ -12,6 +12,7 @@ internal static class Forward
         var config = ConfigFile.Load(Path.Combine(arguments.Model, ModelFolder.ConfigFileName));
         var family = ModelFamilies.Of(config);
         if (DecoderConfigFile.Families.TryGetValue(family, out var decoder)) return DecoderForward.Run(arguments, DecoderConfigFile.Read(config, decoder), input);
-        return family == ModelFamilies.Bert ? EncoderForward.Run(arguments, EncoderConfig.Read(config), input) : EncoderDecoderForward.Run(arguments, input);
+        if (family != ModelFamilies.Bert) return EncoderDecoderForward.Run(arguments, input);
+        return arguments.Runner == Arguments.Kernels ? EncoderKernels.Run(arguments, EncoderConfig.Read(config), input) : EncoderForward.Run(arguments, EncoderConfig.Read(config), input);
     }
 }

@@ -12,11 +12,12 @@ public class GoldenFamilyTests
     [InlineData("qwen2_a")]
     [InlineData("t5_a")]
     [InlineData("bert_a")]
-    public void Forward_passes_agree_with_the_reference(string model)
+    [InlineData("bert_a", Arguments.Kernels)]
+    public void Forward_passes_agree_with_the_reference(string model, string runner = Arguments.Torch)
     {
         var folder = $"families/models/{model}";
         var golden = Golden.Read($"{folder}/forward.json")["cases"]!.AsArray();
-        var answers = Forward.Run(new Arguments("forward", Golden.At(folder), "", null), Stripped(golden))["cases"]!.AsArray();
+        var answers = Forward.Run(new Arguments("forward", Golden.At(folder), "", null, runner), Stripped(golden))["cases"]!.AsArray();
         Assert.Equal(golden.Count, answers.Count);
         foreach (var (one, answer) in golden.Zip(answers))
         {
@@ -31,7 +32,7 @@ public class GoldenFamilyTests
                     "embedding" => (1e-5, 0),
                     _ => ((double?)one["tol"] ?? 5e-5, 1e-5),
                 };
-                Golden.Close(expected, answer[key], absolute, relative, $"{model} {one["id"]} {key}");
+                Golden.Close(expected, answer[key], absolute, relative, $"{model} {runner} {one["id"]} {key}");
             }
         }
     }

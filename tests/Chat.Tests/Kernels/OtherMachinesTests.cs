@@ -10,7 +10,7 @@ public sealed class OtherMachinesTests
     public async Task The_kernels_pass_their_tests_without(string instructions)
     {
         var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "Chat.Tests.dll"),
-            "-class", typeof(MatrixTests).FullName!, "-class", typeof(AttentionTests).FullName!, "-class", typeof(ElementwiseTests).FullName!])
+            "-class", typeof(MatrixTests).FullName!, "-class", typeof(AttentionTests).FullName!, "-class", typeof(ElementwiseTests).FullName!, "-class", typeof(CpuEncoderTests).FullName!])
         {
             RedirectStandardOutput = true,
             Environment = { [instructions] = "0" },
