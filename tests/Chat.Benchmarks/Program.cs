@@ -11,5 +11,6 @@ root.Subcommands.Add(StrategyCost.Command());
 root.Subcommands.Add(SpeculationGain.Command());
 root.Subcommands.Add(GateCost.Command());
 root.Subcommands.Add(ServeCommand.Command());
+root.Subcommands.Add(MemoryGrowth.Command());
 root.Subcommands.Add(StartUp.Command());
 return await root.Parse(args).InvokeAsync();

@@ -4,6 +4,7 @@ using Chat.Domain.Plugins;
 using Chat.Models.Checkpoints;
 using Chat.Models.Decoding;
 using Chat.Models.Engine;
+using Chat.Models.Kernels;
 using Chat.Models.Tokenizers;
 using Chat.Tests.Architectures;
 
@@ -39,6 +40,54 @@ public sealed class DecoderFolderTests : IDisposable
         Assert.Equal(model.Description.Parameters, weights.parameters().Sum(weight => weight.numel()));
         Assert.Throws<InvalidOperationException>(() => model.Config);
         Assert.Throws<InvalidOperationException>(() => model.LoadModel());
+    }
+
+    [Fact]
+    public async Task A_pinned_system_prompt_is_read_before_anybody_asks_and_changes_no_reply()
+    {
+        const string prompt = "You help people of 三 towns to find the right bus, politely.";
+        var model = ModelFolder.Open(folder.Path);
+        var (pinned, plain) = (ServedModel.OnKernels(model, pinBytes: 1 << 20) with { Pins = new Dictionary<string, string> { ["bus"] = prompt } }, ServedModel.OnKernels(model));
+        IRunner? runner = null;
+        using var models = Serve(pinned with { CreateRunner = rows => runner = pinned.CreateRunner(rows) });
+        using var others = Serve(plain);
+        await models.Ready;
+
+        var beginning = pinned.Reader!.Beginning(prompt);
+        Assert.Equal($"system: {prompt}<|user|>user: ", model.Tokenizer.Decode(beginning, skipSpecial: false));
+        var (whole, bytes) = (beginning.Length / 16 * 16, beginning.Length / 16 * KeyValuePages.BytesOf(model.Decoder!.Layers, model.Decoder.KeyValueHeads, model.Decoder.HeadWidth));
+        Assert.Equal([new("bus", whole, bytes)], models.Pins(models.Models[0].Id));
+        Assert.Empty(models.Pins("another"));
+        ChatMessage[] question = [new(ChatRole.System, prompt), new(ChatRole.User, "where?")];
+        var context = pinned.Reader.Read(question).Context;
+        Assert.Equal(context.Length - whole, runner!.Open(new(0, context, default)));        // its thread sleeps: nobody has asked yet
+        runner.Free(0);
+        Assert.Equal(await SayAsync(others, question), await SayAsync(models, question));
+    }
+
+    [Fact]
+    public async Task What_cannot_be_pinned_fails_the_start_and_says_why()
+    {
+        async Task<string> Failure(ServedModel served)
+        {
+            using var models = Serve(served with { Pins = new Dictionary<string, string> { ["bus"] = "You help people of three towns to find the right bus." } });
+            return (await Assert.ThrowsAsync<InvalidOperationException>(() => models.Ready)).Message;
+        }
+        Assert.Contains("Models:PinBytes", await Failure(ServedModel.OnKernels(ModelFolder.Open(folder.Path))), StringComparison.Ordinal);
+        Assert.Contains("Models:Runner", await Failure(ServedModel.OnTorch(ModelFolder.Open(folder.Path))), StringComparison.Ordinal);
+        Assert.Contains("encoder reads each context as a whole", await Failure(ServedModel.OnKernels(ModelFolder.Open(Golden.At("eva/models/m1")))), StringComparison.Ordinal);
+    }
+
+    private static InProcessChatModels Serve(ServedModel model) => new([model], new DecodingCatalog(new PluginCatalog(typeof(IDecodingStrategy).Assembly)), null, new() { Rows = 4 }, TimeProvider.System, () => 9);
+
+    private static async Task<string> SayAsync(InProcessChatModels models, ChatMessage[] messages)
+    {
+        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        var ids = new List<int>();
+        var request = new GenerationRequest { RequestId = "r", Model = models.Models[0].Id, Messages = messages, Decoding = new JsonObject { ["strategy"] = "greedy", ["maxTokens"] = 12 } };
+        await foreach (var chunk in models.GenerateAsync(request, deadline.Token)) ids.AddRange(chunk.Tokens.Select(token => token.Chosen.Id));
+        Assert.NotEmpty(ids);
+        return string.Join(' ', ids);
     }
 
     [Theory, InlineData("torch"), InlineData("kernels")]
