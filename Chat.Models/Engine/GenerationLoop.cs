@@ -22,11 +22,15 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
     private readonly List<(int From, int To)> forks = [];
     private float[] scratch = [], copy = [];
     private double meanSeconds = 1;
+    private long prefixQueries, prefixHits;
 
     public Scheduler Scheduler => scheduler;
 
     /// <summary>Who guesses ahead; <c>null</c> where nobody does. Set and owned by who steps the loop.</summary>
     public Speculator? Speculator { get; set; }
+
+    /// <summary>Thread-safe. The share of the cache is not known here.</summary>
+    public EngineLoad Load => new(scheduler.Running.Count, scheduler.Waiting, 0, Interlocked.Read(ref prefixQueries), Interlocked.Read(ref prefixHits));
 
     /// <summary>Thread-safe.</summary>
     /// <exception cref="GenerationException">The queue is full.</exception>
@@ -141,11 +145,14 @@ public sealed class GenerationLoop(EngineOptions options, TimeProvider time)
         return true;
     }
 
-    private static void CountPrefix(Sequence sequence)
+    private void CountPrefix(Sequence sequence)
     {
         var tokens = sequence.Context.Length + sequence.Emitted.Length;
+        var found = Math.Max(0, tokens - sequence.Due);
         ChatMeter.PrefixCacheQueries.Add(tokens);
-        ChatMeter.PrefixCacheHits.Add(Math.Max(0, tokens - sequence.Due));
+        ChatMeter.PrefixCacheHits.Add(found);
+        Interlocked.Add(ref prefixQueries, tokens);
+        Interlocked.Add(ref prefixHits, found);
     }
 
     /// <summary>Whether memory suffices for all that is still to be read, and some tokens for each that answers, so that nobody is let in only to be set back.</summary>
