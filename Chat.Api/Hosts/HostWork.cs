@@ -30,10 +30,15 @@ internal sealed class HostWork(TimeProvider time)
         lock (sync) return active.GetValueOrDefault(model);
     }
 
-    /// <summary>New requests are refused from now on.</summary>
+    /// <summary>New requests are refused until <see cref="Undrain"/>.</summary>
     public void Drain()
     {
         lock (sync) IsDraining = true;
+    }
+
+    public void Undrain()
+    {
+        lock (sync) IsDraining = false;
     }
 
     /// <summary>New requests for the model are refused until <see cref="Open"/>.</summary>

@@ -66,6 +66,13 @@ internal sealed class ModelHostService(InProcessChatModels models, HostWork work
         return new() { Active = left };
     }
 
+    public override Task<UndrainReply> Undrain(UndrainRequest request, ServerCallContext context)
+    {
+        work.Undrain();
+        logger.LogInformation("Takes new requests again");
+        return Task.FromResult(new UndrainReply());
+    }
+
     public override Task<StatusReply> Status(StatusRequest request, ServerCallContext context)
     {
         var status = new StatusReply { Draining = work.IsDraining };
@@ -73,7 +80,7 @@ internal sealed class ModelHostService(InProcessChatModels models, HostWork work
         return Task.FromResult(status);
     }
 
-    private Wire.ServedModel Describe((ModelDescription Description, DecodingLimits Limits) offer) => WireForms.Write(offer.Description, offer.Limits, work.Active(offer.Description.Id));
+    private Wire.ServedModel Describe((ModelDescription Description, DecodingLimits Limits, EngineLoad Load) offer) => WireForms.Write(offer.Description, offer.Limits, offer.Load, work.Active(offer.Description.Id));
 
     private void RefuseOtherContent(string model, string hash)
     {

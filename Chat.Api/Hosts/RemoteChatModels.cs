@@ -77,6 +77,13 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
         await PollAsync(cancellation);
     }
 
+    /// <inheritdoc cref="LoadAsync"/>
+    public async Task UndrainAsync(string host, CancellationToken cancellation)
+    {
+        await Named(host).UndrainAsync(cancellation);
+        await PollAsync(cancellation);
+    }
+
     public JsonObject Check(string model, JsonObject? decoding)
     {
         var offer = Find(model);

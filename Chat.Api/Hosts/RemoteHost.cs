@@ -2,6 +2,7 @@ using Chat.Api.Hosts.Wire;
 using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
 using Chat.Models.Decoding;
+using Chat.Models.Engine;
 using Grpc.Core;
 using Grpc.Net.Client;
 using Polly;
@@ -10,8 +11,8 @@ using Polly.Timeout;
 
 namespace Chat.Api.Hosts;
 
-/// <summary>A model that a host offers.</summary>
-internal sealed record HostOffer(ModelDescription Description, DecodingLimits Limits);
+/// <summary>A model that a host offers, and what it was at when the host was asked.</summary>
+internal sealed record HostOffer(ModelDescription Description, DecodingLimits Limits, EngineLoad Load);
 
 /// <summary>A host did not begin, or did not end, what it was asked for; another one may.</summary>
 internal sealed class HostFailedException(RemoteHost host, GenerationException reason) : Exception(reason.Message, reason)
@@ -100,7 +101,7 @@ internal sealed class RemoteHost : IDisposable
             var status = await client.StatusAsync(new(), headers, (time.GetUtcNow() + PollLimit).UtcDateTime, cancellation);
             var isBack = !view.IsUp;
             if (isBack) await breaker.CloseAsync(cancellation);                              // what broke was the process before
-            view = new(true, status.Draining, [.. status.Models.Select(WireForms.Read).Select(m => new HostOffer(m.Description, m.Limits))], Math.Max(0, status.Models.Sum(m => m.Active) - before));
+            view = new(true, status.Draining, [.. status.Models.Select(WireForms.Read)], Math.Max(0, status.Models.Sum(m => m.Active) - before));
             if (isBack) logger.LogInformation("Model host {Host} answers; it serves {Models}", Name, string.Join(", ", status.Models.Select(m => m.Id)));
         }
         catch (Exception e) when (e is RpcException or GenerationException && !cancellation.IsCancellationRequested)
@@ -160,6 +161,9 @@ internal sealed class RemoteHost : IDisposable
     /// <inheritdoc cref="LoadAsync"/>
     public Task DrainAsync(int waitSeconds, CancellationToken cancellation) =>
         AskAsync(client.DrainAsync(new() { WaitSeconds = waitSeconds }, headers, cancellationToken: cancellation));
+
+    /// <inheritdoc cref="LoadAsync"/>
+    public Task UndrainAsync(CancellationToken cancellation) => AskAsync(client.UndrainAsync(new(), headers, cancellationToken: cancellation));
 
     public void Dispose() => channel.Dispose();
 

@@ -110,13 +110,14 @@ internal static class WireForms
         return written;
     }
 
-    public static Wire.ServedModel Write(ModelDescription model, DecodingLimits limits, int active)
+    public static Wire.ServedModel Write(ModelDescription model, DecodingLimits limits, Models.Engine.EngineLoad load, int active)
     {
         var written = new Wire.ServedModel
         {
             Id = model.Id, Hash = model.Hash, CreatedAtMs = model.CreatedAt.ToUnixTimeMilliseconds(), Parameters = model.Parameters,
             MaxPromptTokens = model.MaxPromptTokens, MaxCompletionTokens = model.MaxCompletionTokens, DefaultDecoding = model.DefaultDecoding?.ToJsonString() ?? "",
             Rows = limits.Rows, VocabularySize = limits.VocabularySize, HasAntonyms = limits.HasAntonyms, HasDraft = limits.HasDraft, Active = active,
+            Load = new() { Running = load.Running, Waiting = load.Waiting, KvCacheUsage = load.CacheUsage, PrefixCacheQueries = load.PrefixQueries, PrefixCacheHits = load.PrefixHits },
         };
         if (model.Parent is { } parent) written.Parent = parent;
         if (model.Teacher is { } teacher) written.Teacher = teacher;
@@ -124,7 +125,7 @@ internal static class WireForms
         return written;
     }
 
-    public static (ModelDescription Description, DecodingLimits Limits) Read(Wire.ServedModel model) => (
+    public static HostOffer Read(Wire.ServedModel model) => new(
         new()
         {
             Id = model.Id, Hash = model.Hash, CreatedAt = DateTimeOffset.FromUnixTimeMilliseconds(model.CreatedAtMs), Parameters = model.Parameters,
@@ -132,7 +133,8 @@ internal static class WireForms
             Parent = model.HasParent ? model.Parent : null, Teacher = model.HasTeacher ? model.Teacher : null, Licence = model.HasLicence ? model.Licence : null,
             DefaultDecoding = ReadObject(model.DefaultDecoding, "default_decoding"),
         },
-        new(model.MaxCompletionTokens, model.Rows, model.VocabularySize, model.HasAntonyms, model.HasDraft));
+        new(model.MaxCompletionTokens, model.Rows, model.VocabularySize, model.HasAntonyms, model.HasDraft),
+        model.Load is { } load ? new(load.Running, load.Waiting, load.KvCacheUsage, load.PrefixCacheQueries, load.PrefixCacheHits) : default);     // an older host tells none
 
     public static RpcException Write(GenerationException error)
     {

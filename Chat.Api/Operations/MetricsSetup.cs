@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Chat.Api.Hosts;
 using Chat.Domain.Generation;
 using OpenTelemetry.Metrics;
 
@@ -51,7 +52,8 @@ public static class MetricsSetup
             const string End = "# EOF";
             var end = text.LastIndexOf(End, StringComparison.Ordinal);
             var silent = string.Concat(ChatMeter.Histograms.Where(h => !text.Contains($"{h.Name}_count", StringComparison.Ordinal)).Select(h => Zero(h.Name, h.Description)));
-            text = end < 0 ? text + silent : text[..end] + silent + text[end..];
+            var hosts = context.RequestServices.GetService<IChatModels>() is RemoteChatModels remote ? HostFigures.Write(remote.Hosts, openMetrics: end >= 0) : "";
+            text = end < 0 ? text + silent + hosts : text[..end] + silent + hosts + text[end..];
         }
         context.Response.ContentLength = null;
         await context.Response.WriteAsync(text, context.RequestAborted);

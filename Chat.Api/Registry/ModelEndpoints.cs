@@ -14,7 +14,8 @@ public sealed record ModelDetails(ModelDescription Model, DateTimeOffset Registe
 
 public sealed record HostInfo(string Name, bool Up, bool Draining, int Active, IReadOnlyList<HostModel> Models);
 
-public sealed record HostModel(string Id, string Hash, int Rows);
+/// <summary>A model on a host, and its engine when the host was last asked: requests that hold rows, requests that wait, share of the cache, tokens looked up and found in the prefix cache.</summary>
+public sealed record HostModel(string Id, string Hash, int Rows, int Running, int Waiting, double KvCacheUsage, long PrefixCacheQueries, long PrefixCacheHits);
 
 /// <summary>/api/models and /api/hosts. Everybody may read models; changing anything, and seeing hosts, takes the role admin.</summary>
 internal static class ModelEndpoints
@@ -76,7 +77,14 @@ internal static class ModelEndpoints
         {
             await Remote(served).DrainAsync(host, Wait(waitSeconds), cancellation);
             return Results.NoContent();
-        }).WithName("drainModelHost").WithSummary("Has a model host take nothing new until it is started anew; returns when what runs there has ended, or after the wait. For admins.")
+        }).WithName("drainModelHost").WithSummary("Has a model host take nothing new until it is put back; returns when what runs there has ended, or after the wait. For admins.")
+            .Produces(StatusCodes.Status204NoContent).ProducesProblem(StatusCodes.Status400BadRequest).ProducesProblem(StatusCodes.Status404NotFound).ProducesProblem(StatusCodes.Status503ServiceUnavailable);
+
+        hosts.MapPost("/{host}/undrain", async (string host, IChatModels served, CancellationToken cancellation) =>
+        {
+            await Remote(served).UndrainAsync(host, cancellation);
+            return Results.NoContent();
+        }).WithName("undrainModelHost").WithSummary("Has a drained model host take new requests again. For admins.")
             .Produces(StatusCodes.Status204NoContent).ProducesProblem(StatusCodes.Status400BadRequest).ProducesProblem(StatusCodes.Status404NotFound).ProducesProblem(StatusCodes.Status503ServiceUnavailable);
     }
 
@@ -89,7 +97,7 @@ internal static class ModelEndpoints
     }
 
     private static HostInfo Describe(RemoteHost host) =>
-        new(host.Name, host.IsUp, host.IsDraining, host.Active, [.. host.Offers.Select(o => new HostModel(o.Description.Id, o.Description.Hash, o.Limits.Rows))]);
+        new(host.Name, host.IsUp, host.IsDraining, host.Active, [.. host.Offers.Select(o => new HostModel(o.Description.Id, o.Description.Hash, o.Limits.Rows, o.Load.Running, o.Load.Waiting, o.Load.CacheUsage, o.Load.PrefixQueries, o.Load.PrefixHits))]);
 
     private static RemoteChatModels Remote(IChatModels models) => models as RemoteChatModels
         ?? throw ChatException.Invalid("This gateway serves models itself (Models:Folder); it has no model hosts (Hosts:Addresses).");

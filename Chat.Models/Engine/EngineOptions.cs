@@ -1,5 +1,13 @@
 namespace Chat.Models.Engine;
 
+/// <summary>What a model's engine is at.</summary>
+/// <param name="Running">Requests that hold rows.</param>
+/// <param name="Waiting">Requests in the queue.</param>
+/// <param name="CacheUsage">Share of the memory for keys and values in use, 0 to 1.</param>
+/// <param name="PrefixQueries">Tokens looked up in the prefix cache since the model was loaded.</param>
+/// <param name="PrefixHits">Tokens found there.</param>
+public readonly record struct EngineLoad(int Running, int Waiting, double CacheUsage, long PrefixQueries, long PrefixHits);
+
 /// <summary>Limits of one model's engine.</summary>
 public sealed record EngineOptions
 {

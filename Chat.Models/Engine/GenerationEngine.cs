@@ -36,6 +36,9 @@ public sealed class GenerationEngine : IDisposable
 
     public Scheduler Scheduler => loop.Scheduler;
 
+    /// <summary>What it is at, and what it has found in the prefix cache since it began. The share of the cache is told to <see cref="EngineOptions.OnUsage"/>.</summary>
+    public EngineLoad Load => loop.Load;
+
     /// <exception cref="GenerationException">The queue is full, or the model is gone.</exception>
     public void Submit(Sequence sequence)
     {

@@ -34,6 +34,9 @@ public sealed class GenerationLoop
     /// <summary>Who guesses ahead; <c>null</c> where nobody does. Set and owned by who steps the loop.</summary>
     public Speculator? Speculator { get; set; }
 
+    /// <inheritdoc cref="Seating.Load"/>
+    public EngineLoad Load => seating.Load;
+
     /// <inheritdoc cref="Seating.Submit"/>
     public void Submit(Sequence sequence) => seating.Submit(sequence);
 

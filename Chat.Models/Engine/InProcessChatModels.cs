@@ -87,8 +87,9 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
     /// <summary>Beginnings of prompts that a served model keeps read; none of one that is not served.</summary>
     public IReadOnlyList<Pin> Pins(string model) => [.. served.Find(s => s.Model.Description.Id == model)?.Pins ?? []];
 
-    /// <summary>Served models with what options can ask of them.</summary>
-    public IReadOnlyList<(ModelDescription Description, DecodingLimits Limits)> Offers => [.. served.Select(s => (s.Model.Description, s.Limits))];
+    /// <summary>Served models with what options can ask of them and what they are at.</summary>
+    public IReadOnlyList<(ModelDescription Description, DecodingLimits Limits, EngineLoad Load)> Offers =>
+        [.. served.Select(s => (s.Model.Description, s.Limits, s.Engine.Load with { CacheUsage = usage.GetValueOrDefault(s.Model.Description.Id) }))];
 
     public JsonObject Check(string model, JsonObject? decoding)
     {

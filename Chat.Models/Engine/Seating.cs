@@ -6,12 +6,16 @@ namespace Chat.Models.Engine;
 /// <summary>
 /// Who is at the model: lets requests in whose turn it is by the <see cref="Scheduler"/> while the runner has rows and memory for them, says whom each step serves, sets back
 /// who has to make room, and sees everybody out. A request that is set back keeps its search and the tokens of its hypotheses, which are read again later. Equal prompts
-/// that come together are read once. <see cref="Submit"/> is thread-safe, all else is for the thread that owns the runner.
+/// that come together are read once. <see cref="Submit"/> and <see cref="Load"/> are thread-safe, all else is for the thread that owns the runner.
 /// </summary>
 public sealed class Seating(Scheduler scheduler, EngineOptions options, TimeProvider time)
 {
     private const int RoomToGoOn = 16;
     private double meanSeconds = 1;
+    private long prefixQueries, prefixHits;
+
+    /// <summary>Thread-safe. The share of the cache is not known here.</summary>
+    public EngineLoad Load => new(scheduler.Running.Count, scheduler.Waiting, 0, Interlocked.Read(ref prefixQueries), Interlocked.Read(ref prefixHits));
 
     /// <summary>Thread-safe.</summary>
     /// <exception cref="GenerationException">The queue is full.</exception>
@@ -92,11 +96,14 @@ public sealed class Seating(Scheduler scheduler, EngineOptions options, TimeProv
         return true;
     }
 
-    private static void CountPrefix(Sequence sequence)
+    private void CountPrefix(Sequence sequence)
     {
         var tokens = sequence.Context.Length + sequence.Emitted.Length;
+        var found = Math.Max(0, tokens - sequence.Due);
         ChatMeter.PrefixCacheQueries.Add(tokens);
-        ChatMeter.PrefixCacheHits.Add(Math.Max(0, tokens - sequence.Due));
+        ChatMeter.PrefixCacheHits.Add(found);
+        Interlocked.Add(ref prefixQueries, tokens);
+        Interlocked.Add(ref prefixHits, found);
     }
 
     /// <summary>Whether memory suffices for all that is still to be read, and some tokens for each that answers, so that nobody is let in only to be set back.</summary>

@@ -26,6 +26,9 @@ internal sealed class FakeHost : ModelHost.ModelHostBase, IAsyncDisposable
 
     public string Hash { get; set; } = "content-1";
 
+    /// <summary>What it says of its engine; null = it is older than such a report.</summary>
+    public EngineStatus? Engine { get; set; }
+
     public ConcurrentQueue<GenerateRequest> Requests { get; } = [];
 
     /// <summary>Awaited before each letter, with its place in the reply; what it throws breaks the reply off.</summary>
@@ -63,7 +66,7 @@ internal sealed class FakeHost : ModelHost.ModelHostBase, IAsyncDisposable
     public override Task<StatusReply> Status(StatusRequest request, ServerCallContext context)
     {
         var status = new StatusReply { Draining = IsDraining };
-        status.Models.Add(new ServedModel { Id = "m", Hash = Hash, MaxPromptTokens = 100, MaxCompletionTokens = 50, Rows = 8, VocabularySize = 100, Active = Active });
+        status.Models.Add(new ServedModel { Id = "m", Hash = Hash, MaxPromptTokens = 100, MaxCompletionTokens = 50, Rows = 8, VocabularySize = 100, Active = Active, Load = Engine });
         return Task.FromResult(status);
     }
 

@@ -124,6 +124,7 @@ public sealed class ModelHostTests
             () => host.Client.LoadAsync(new() { Hash = "x" }, headers).ResponseAsync,
             () => host.Client.UnloadAsync(new() { Model = "m1" }, headers).ResponseAsync,
             () => host.Client.DrainAsync(new(), headers).ResponseAsync,
+            () => host.Client.UndrainAsync(new(), headers).ResponseAsync,
             () => HearAsync(host, Request("m1", ""), headers),
             () => host.Client.Score(new(), headers).ResponseStream.MoveNext(CancellationToken.None),
         ];
@@ -186,6 +187,28 @@ public sealed class ModelHostTests
         Assert.Equal(HealthCheckResponse.Types.ServingStatus.NotServing, (await health.CheckAsync(new())).Status);
         Assert.Equal(HttpStatusCode.ServiceUnavailable, (await http.GetAsync("/health/ready")).StatusCode);
         Assert.Equal(HttpStatusCode.OK, (await http.GetAsync("/health/live")).StatusCode);
+
+        await host.Client.UndrainAsync(new(), HostServer.KeyHeader);
+        Assert.False((await host.Client.StatusAsync(new(), HostServer.KeyHeader)).Draining);
+        Assert.NotEmpty(await HearAsync(host, Request("m1", """{"maxTokens":2}""")));
+        Assert.Equal(HealthCheckResponse.Types.ServingStatus.Serving, (await health.CheckAsync(new())).Status);
+        Assert.Equal(HttpStatusCode.OK, (await http.GetAsync("/health/ready")).StatusCode);
+    }
+
+    [Fact]
+    public async Task A_host_tells_what_its_engine_is_at()
+    {
+        await using var host = await HostServer.StartAsync();
+        Assert.Equal(new EngineStatus(), await LoadAsync());
+
+        // The second one reads the beginning that the first one left.
+        foreach (var _ in new[] { 1, 2 }) Assert.NotEmpty(await HearAsync(host, Request("m1", """{"strategy":"greedy","maxTokens":4}""")));
+        var told = await LoadAsync();
+        Assert.InRange(told.PrefixCacheHits, 1, told.PrefixCacheQueries - 1);
+        Assert.InRange(told.KvCacheUsage, 0, 1);
+        await Until.TrueAsync(async () => await LoadAsync() is { Running: 0, Waiting: 0 });
+
+        async Task<EngineStatus> LoadAsync() => (await host.Client.StatusAsync(new(), HostServer.KeyHeader)).Models.Single(m => m.Id == "m1").Load;
     }
 
     [Fact]

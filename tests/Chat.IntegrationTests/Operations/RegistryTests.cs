@@ -57,7 +57,7 @@ public sealed class RegistryTests
         using var user = server.Http(Tokens.For("ann"));
         using var admin = server.Http(Tokens.For("ops", role: "admin"));
 
-        foreach (var (method, path) in new[] { ("PUT", "/api/model-aliases/best"), ("DELETE", "/api/model-aliases/best"), ("GET", "/api/hosts"), ("POST", "/api/hosts/h/drain"), ("POST", "/api/models/m/load?host=h"), ("POST", "/api/models/m/unload?host=h") })
+        foreach (var (method, path) in new[] { ("PUT", "/api/model-aliases/best"), ("DELETE", "/api/model-aliases/best"), ("GET", "/api/hosts"), ("POST", "/api/hosts/h/drain"), ("POST", "/api/hosts/h/undrain"), ("POST", "/api/models/m/load?host=h"), ("POST", "/api/models/m/unload?host=h") })
         {
             using var asked = new HttpRequestMessage(new(method), path) { Content = method == "PUT" ? JsonContent.Create(new { model = "fake" }) : null };
             Assert.Equal(HttpStatusCode.Forbidden, (await user.SendAsync(asked)).StatusCode);
@@ -66,7 +66,7 @@ public sealed class RegistryTests
         Assert.Equal(HttpStatusCode.NotFound, (await user.GetAsync("/api/models/none")).StatusCode);
         Assert.Equal(HttpStatusCode.NoContent, (await admin.PutAsJsonAsync("/api/model-aliases/best", new { model = "fake" })).StatusCode);
         Assert.Equal("[]", await admin.GetStringAsync("/api/hosts"));
-        Assert.Equal(HttpStatusCode.BadRequest, (await admin.PostAsync("/api/hosts/h/drain", null)).StatusCode);
+        foreach (var change in new[] { "drain", "undrain" }) Assert.Equal(HttpStatusCode.BadRequest, (await admin.PostAsync($"/api/hosts/h/{change}", null)).StatusCode);
     }
 
     [Fact]
@@ -80,6 +80,34 @@ public sealed class RegistryTests
         var lineage = JsonNode.Parse(await http.GetStringAsync("/api/models/student"))!["lineage"]!.AsArray();
 
         Assert.Equal(["student parent draft ", "student teacher teacher 1111", "teacher parent student 2222"], lineage.Select(a => $"{a!["of"]} {a["relation"]} {a["name"]} {a["hash"]}"));
+    }
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData("application/openmetrics-text; version=1.0.0")]
+    public async Task A_gateway_tells_of_its_hosts_under_their_names(string? accept)
+    {
+        await using var host = await FakeHost.StartAsync();
+        await using var other = await FakeHost.StartAsync();
+        host.Engine = new() { Running = 3, Waiting = 2, KvCacheUsage = 0.25, PrefixCacheQueries = 40, PrefixCacheHits = 30 };
+        await using var server = await ChatServer.StartAsync(Store.Garnet, settings:
+            [("Hosts:Addresses:0", host.Address.OriginalString), ("Hosts:Addresses:1", other.Address.OriginalString), ("Hosts:PollSeconds", "0.05"), ("Models:Folder", Path.Combine(AppContext.BaseDirectory, "Models"))]);
+        using var http = server.Http();
+        if (accept is not null) http.DefaultRequestHeaders.Accept.ParseAdd(accept);
+
+        var told = await http.GetStringAsync("/metrics");
+        foreach (var (name, value) in new[] { ("up", "1"), ("draining", "0"), ("num_requests_running", "3"), ("num_requests_waiting", "2"), ("kv_cache_usage_perc", "0.25"), ("prefix_cache_queries_total", "40"), ("prefix_cache_hits_total", "30") })
+            Assert.Contains($"\nchat_host_{name}{{host=\"{host.Name}\"}} {value}\n", told, StringComparison.Ordinal);
+        Assert.Contains(accept is null ? "# TYPE chat_host_prefix_cache_hits_total counter\n" : "# TYPE chat_host_prefix_cache_hits counter\n", told, StringComparison.Ordinal);
+        Assert.Contains($"\nchat_host_num_requests_running{{host=\"{other.Name}\"}} 0\n", told, StringComparison.Ordinal);
+        var model = JsonNode.Parse(await http.GetStringAsync("/api/hosts"))!.AsArray().Single(h => (string)h!["name"]! == host.Name)!["models"]![0]!;
+        Assert.Equal((3, 2, 0.25, 40, 30), ((int)model["running"]!, (int)model["waiting"]!, (double)model["kvCacheUsage"]!, (int)model["prefixCacheQueries"]!, (int)model["prefixCacheHits"]!));
+
+        host.IsDraining = true;
+        await other.DisposeAsync();
+        await Until.TrueAsync(async () => (told = await http.GetStringAsync("/metrics")).Contains($"\nchat_host_up{{host=\"{other.Name}\"}} 0\n", StringComparison.Ordinal)
+            && told.Contains($"\nchat_host_draining{{host=\"{host.Name}\"}} 1\n", StringComparison.Ordinal));
+        Assert.DoesNotContain($"chat_host_num_requests_running{{host=\"{other.Name}\"}}", told, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -108,5 +136,11 @@ public sealed class RegistryTests
         var refused = await client.Send(await client.StartAsync(new { model = "m1" }), "m", "你好吗").AllAsync();
         Assert.Equal("error", refused[^1].Type);
         Assert.StartsWith("busy: No model host answers for 'm1' now.", refused[^1].Text);
+
+        Assert.Equal(HttpStatusCode.NotFound, (await http.PostAsync("/api/hosts/nowhere/undrain", null)).StatusCode);
+        Assert.Equal(HttpStatusCode.NoContent, (await http.PostAsync($"/api/hosts/{host.Address.Authority}/undrain", null)).StatusCode);
+        Assert.False((bool)JsonNode.Parse(await http.GetStringAsync("/api/hosts"))![0]!["draining"]!);
+        Assert.Equal(HttpStatusCode.OK, (await http.GetAsync("/health/ready")).StatusCode);
+        Assert.Equal("finished", (await client.Send(await client.StartAsync(new { model = "m1" }), "m", "你好吗").AllAsync())[^1].Type);
     }
 }
