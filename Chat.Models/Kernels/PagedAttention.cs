@@ -89,6 +89,7 @@ public static unsafe class PagedAttention
     {
         int width = store.HeadWidth, stride = store.ValueStride, d = 0;
         for (; d + 64 <= width; d += 64) Mix64(store, layer, head, pages, from, tokens, weights, factor, d, answer + d);
+        for (; d + 32 <= width; d += 32) Mix32(store, layer, head, pages, from, tokens, weights, factor, d, answer + d);
         for (; d < width; d += 8)
         {
             var sum = Vector256<float>.Zero;
@@ -133,5 +134,27 @@ public static unsafe class PagedAttention
         (s5 * factor).Store(answer + 40);
         (s6 * factor).Store(answer + 48);
         (s7 * factor).Store(answer + 56);
+    }
+    private static void Mix32(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int from, int tokens, float* weights, float factor, int offset, float* answer)
+    {
+        Vector256<float> s0 = Vector256<float>.Zero, s1 = s0, s2 = s0, s3 = s0;
+        var stride = store.ValueStride;
+        for (var first = from / Page * Page; first < tokens; first += Page)
+        {
+            int skipped = Math.Max(0, from - first), count = Math.Min(Page, tokens - first);
+            var values = store.Values(layer, pages[first / Page], head) + skipped * stride + offset;
+            for (var t = skipped; t < count; t++, values += stride)
+            {
+                var weight = Vector256.Create(weights[first + t]);
+                s0 = Vector256.FusedMultiplyAdd(Vector256.Load(values), weight, s0);
+                s1 = Vector256.FusedMultiplyAdd(Vector256.Load(values + 8), weight, s1);
+                s2 = Vector256.FusedMultiplyAdd(Vector256.Load(values + 16), weight, s2);
+                s3 = Vector256.FusedMultiplyAdd(Vector256.Load(values + 24), weight, s3);
+            }
+        }
+        (s0 * factor).Store(answer);
+        (s1 * factor).Store(answer + 8);
+        (s2 * factor).Store(answer + 16);
+        (s3 * factor).Store(answer + 24);
     }
 }
