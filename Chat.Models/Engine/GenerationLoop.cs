@@ -20,6 +20,9 @@ public sealed class GenerationLoop
     private readonly Scheduler scheduler;
     private readonly Seating seating;
     private readonly SearchStep step = new();
+    private readonly HashSet<int> kept = [];
+    private readonly List<int> spare = [], rows = [], tokens = [];
+    private List<Hypothesis> parents = [];
     private float[] scratch = [], copy = [];
 
     public GenerationLoop(EngineOptions options, TimeProvider time)
@@ -119,15 +122,26 @@ public sealed class GenerationLoop
     private void Decode(IRunner runner, List<Sequence> active)
     {
         var hasGuesses = Guess(runner, active);
-        int[] rows = [.. active.SelectMany(s => s.Live).Select(l => l.Row)], tokens = [.. active.SelectMany(s => s.Live.Select(l => l.Reply!.Token).Concat(s.Guess))];
+        rows.Clear();
+        tokens.Clear();
+        foreach (var sequence in active)
+        {
+            foreach (var (row, reply) in sequence.Live)
+            {
+                rows.Add(row);
+                tokens.Add(reply!.Token);
+            }
+            tokens.AddRange(sequence.Guess);
+        }
+        Span<int> fed = CollectionsMarshal.AsSpan(rows), next = CollectionsMarshal.AsSpan(tokens);
         var start = time.GetTimestamp();
-        try { Copy(hasGuesses ? runner.Verify(rows, [.. active.SelectMany(s => s.Live.Select(_ => 1 + s.Guess.Count))], tokens) : runner.Decode(rows, tokens), tokens.Length * runner.VocabularySize); }
+        try { Copy(hasGuesses ? runner.Verify(fed, [.. active.SelectMany(s => s.Live.Select(_ => 1 + s.Guess.Count))], next) : runner.Decode(fed, next), next.Length * runner.VocabularySize); }
         catch (Exception error)
         {
             seating.Fail(runner, active, error);
             return;
         }
-        Speculator?.Passed(tokens.Length, time.GetElapsedTime(start).TotalSeconds);
+        Speculator?.Passed(tokens.Count, time.GetElapsedTime(start).TotalSeconds);
         var at = 0;
         foreach (var sequence in active)
         {
@@ -235,17 +249,22 @@ public sealed class GenerationLoop
     /// <summary>Gives each next hypothesis a row: the first child of a parent keeps the parent's, others get copies in rows that nobody needs.</summary>
     private void GoOn(Sequence sequence)
     {
-        var parents = sequence.Live.ToArray();
-        var rows = new int[step.Next.Count];
-        var taken = new HashSet<int>();
-        for (var i = 0; i < rows.Length; i++)
-            rows[i] = taken.Add(parents[step.Next[i].Parent].Row) ? parents[step.Next[i].Parent].Row : -1;
-        var spare = new Stack<int>(sequence.Rows.Where(r => !taken.Contains(r)));
+        (parents, sequence.Live) = (sequence.Live, parents);
+        spare.Clear();
+        spare.AddRange(sequence.Rows);
+        foreach (var next in step.Next) spare.Remove(parents[next.Parent].Row);
         sequence.Live.Clear();
-        for (var i = 0; i < rows.Length; i++)
+        kept.Clear();
+        foreach (var (parent, token) in step.Next)
         {
-            if (rows[i] < 0) sequence.Forks.Add((parents[step.Next[i].Parent].Row, rows[i] = spare.Pop()));
-            sequence.Live.Add(new(rows[i], new(step.Next[i].Token, parents[step.Next[i].Parent].Reply)));
+            var row = parents[parent].Row;
+            if (!kept.Add(row))
+            {
+                row = spare[^1];
+                spare.RemoveAt(spare.Count - 1);
+                sequence.Forks.Add((parents[parent].Row, row));
+            }
+            sequence.Live.Add(new(row, new(token, parents[parent].Reply)));
         }
         sequence.Ahead?.Request.Reply.Add(sequence.Live[0].Reply!.Token);
     }

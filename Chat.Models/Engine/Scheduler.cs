@@ -13,7 +13,8 @@ namespace Chat.Models.Engine;
 public sealed class Scheduler(int rows, int queueLimit)
 {
     private readonly Lock gate = new();
-    private readonly List<Sequence> waiting = [], running = [];
+    private readonly List<Sequence> waiting = [];
+    private volatile Sequence[] running = [];               // replaced, never changed
     private readonly Stack<int> free = new(Enumerable.Range(0, rows).Reverse());
     private readonly Dictionary<string, double> served = [];
     private double least;
@@ -25,7 +26,7 @@ public sealed class Scheduler(int rows, int queueLimit)
     public double Usage { get { lock (gate) return 1 - free.Count / (double)rows; } }
 
     /// <summary>In the order in which they were admitted.</summary>
-    public IReadOnlyList<Sequence> Running { get { lock (gate) return [.. running]; } }
+    public IReadOnlyList<Sequence> Running => running;
 
     /// <returns><c>false</c> when the queue is full.</returns>
     public bool TryEnqueue(Sequence sequence)
@@ -37,7 +38,7 @@ public sealed class Scheduler(int rows, int queueLimit)
             if (waiting.Count >= queueLimit && (waiting.Count > 0 || free.Count < sequence.Width)) return false;
             if (!IsActive(sequence.Tenant))
             {
-                if (waiting.Count + running.Count > 0) least = waiting.Concat(running).Min(s => served[s.Tenant]);
+                if (waiting.Count + running.Length > 0) least = waiting.Concat(running).Min(s => served[s.Tenant]);
                 served[sequence.Tenant] = Math.Max(least, served.GetValueOrDefault(sequence.Tenant));
             }
             sequence.Arrival = arrivals++;
@@ -52,7 +53,11 @@ public sealed class Scheduler(int rows, int queueLimit)
         lock (gate)
         {
             var cancelled = waiting.Where(s => s.IsCancelled).ToArray();
-            foreach (var sequence in cancelled) Leave(waiting, sequence);
+            foreach (var sequence in cancelled)
+            {
+                waiting.Remove(sequence);
+                Leave(sequence);
+            }
             return cancelled;
         }
     }
@@ -72,7 +77,7 @@ public sealed class Scheduler(int rows, int queueLimit)
             if (free.Count < sequence.Width) return false;
             waiting.Remove(sequence);
             sequence.Rows = [.. Enumerable.Range(0, sequence.Width).Select(_ => free.Pop())];
-            running.Add(sequence);
+            running = [.. running, sequence];
             return true;
         }
     }
@@ -94,7 +99,7 @@ public sealed class Scheduler(int rows, int queueLimit)
     /// <summary>Who has to make room when those that run need more memory than there is; nobody when only one runs.</summary>
     public Sequence? Victim()
     {
-        lock (gate) return running.Count > 1 ? WeakestFirst(running).First() : null;
+        lock (gate) return running.Length > 1 ? WeakestFirst(running).First() : null;
     }
 
     /// <summary>Puts a running request back into the queue, at the place that its arrival gives it.</summary>
@@ -104,7 +109,6 @@ public sealed class Scheduler(int rows, int queueLimit)
         {
             GiveBack(sequence);
             sequence.Rows = [];
-            running.Remove(sequence);
             waiting.Add(sequence);
         }
     }
@@ -122,7 +126,7 @@ public sealed class Scheduler(int rows, int queueLimit)
         {
             if (!running.Contains(sequence)) return false;
             GiveBack(sequence);
-            Leave(running, sequence);
+            Leave(sequence);
             return true;
         }
     }
@@ -135,7 +139,6 @@ public sealed class Scheduler(int rows, int queueLimit)
             Sequence[] all = [.. running, .. waiting];
             foreach (var sequence in running) GiveBack(sequence);
             waiting.Clear();
-            running.Clear();
             served.Clear();
             least = 0;
             return all;
@@ -146,17 +149,18 @@ public sealed class Scheduler(int rows, int queueLimit)
 
     private void GiveBack(Sequence sequence)
     {
+        running = [.. running.Where(s => s != sequence)];
         foreach (var row in sequence.Rows) free.Push(row);
     }
 
-    private void Leave(List<Sequence> place, Sequence sequence)
+    /// <summary>What is remembered of the tenant of a request that is neither here nor there any more.</summary>
+    private void Leave(Sequence sequence)
     {
-        place.Remove(sequence);
         if (IsActive(sequence.Tenant)) return;
         // Who comes back is lifted to at least this, so those below need not be remembered.
-        if (waiting.Count + running.Count == 0) least = Math.Max(least, served[sequence.Tenant]);
+        if (waiting.Count + running.Length == 0) least = Math.Max(least, served[sequence.Tenant]);
         foreach (var tenant in served.Keys.Where(tenant => served[tenant] <= least && !IsActive(tenant)).ToArray()) served.Remove(tenant);
     }
 
-    private bool IsActive(string tenant) => waiting.Exists(s => s.Tenant == tenant) || running.Exists(s => s.Tenant == tenant);
+    private bool IsActive(string tenant) => waiting.Exists(s => s.Tenant == tenant) || Array.Exists(running, s => s.Tenant == tenant);
 }

@@ -56,7 +56,7 @@ public sealed class Sequence
     internal long Arrival { get; set; }
 
     /// <summary>The live hypotheses in the search's order. The first one has chosen nothing yet.</summary>
-    internal List<Hypothesis> Live { get; } = [default];
+    internal List<Hypothesis> Live { get; set; } = [default];
 
     /// <summary>Copies of rows that its next hypotheses need, made at the end of the step.</summary>
     internal List<(int From, int To)> Forks { get; } = [];

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Runtime.InteropServices;
 using System.Text;
 using Chat.Domain.Generation;
 using Chat.Models.Decoding;
@@ -41,14 +42,12 @@ public sealed class TextAssembler(TokenTable tokens, IEnumerable<string> stop)
             CutAtStop();
         }
         var count = final || IsStopped ? pending.Count : Releasable();
-        var length = cleanOwner.TakeWhile(owner => owner < count).Count();
-        var text = Encoding.UTF8.GetString(clean.ToArray().AsSpan(0, length));
+        var length = LengthOf(count);
+        var bytes = CollectionsMarshal.AsSpan(clean)[..length];
+        var text = Encoding.UTF8.GetString(bytes);
         var released = new List<EmittedToken>(count);
         for (var i = 0; i < count; i++)
-        {
-            var bytes = clean.Take(length).Where((_, at) => cleanOwner[at] == i).ToArray();
-            released.Add(pending[i] with { Chosen = pending[i].Chosen with { Bytes = bytes } });
-        }
+            released.Add(pending[i] with { Chosen = pending[i].Chosen with { Bytes = bytes[LengthOf(i)..LengthOf(i + 1)].ToArray() } });
 
         pending.RemoveRange(0, count);
         clean.RemoveRange(0, length);
@@ -64,9 +63,9 @@ public sealed class TextAssembler(TokenTable tokens, IEnumerable<string> stop)
     {
         while (raw.Count > 0)
         {
-            var status = Rune.DecodeFromUtf8(raw.ToArray(), out _, out var length);
+            var status = Rune.DecodeFromUtf8(CollectionsMarshal.AsSpan(raw), out _, out var length);
             if (status == OperationStatus.NeedMoreData && !final) return;
-            ReadOnlySpan<byte> good = status == OperationStatus.Done ? raw.GetRange(0, length).ToArray() : Replacement;
+            ReadOnlySpan<byte> good = status == OperationStatus.Done ? CollectionsMarshal.AsSpan(raw)[..length] : Replacement;
             for (var i = 0; i < good.Length; i++) cleanOwner.Add(rawOwner[status == OperationStatus.Done ? i : 0]);
             clean.AddRange(good);
             raw.RemoveRange(0, length);
@@ -77,7 +76,7 @@ public sealed class TextAssembler(TokenTable tokens, IEnumerable<string> stop)
     // The stop string that is complete first counts, so the cut does not depend on how the text came in tokens.
     private void CutAtStop()
     {
-        var text = clean.ToArray().AsSpan();
+        var text = CollectionsMarshal.AsSpan(clean);
         var (start, end) = (-1, int.MaxValue);
         foreach (var s in stops)
         {
@@ -98,23 +97,33 @@ public sealed class TextAssembler(TokenTable tokens, IEnumerable<string> stop)
     // Leading tokens of which nothing is held: no unfinished character, no beginning of a stop string, no character shared with a held token.
     private int Releasable()
     {
-        var text = clean.ToArray().AsSpan();
-        var free = text.Length - stops.Select(s => Overlap(clean, s)).DefaultIfEmpty(0).Max();
+        var text = CollectionsMarshal.AsSpan(clean);
+        var held = 0;
+        foreach (var s in stops) held = Math.Max(held, Overlap(text, s));
+        var free = text.Length - held;
         var count = rawOwner.Count > 0 ? rawOwner[0] : pending.Count;
         if (free < text.Length) count = Math.Min(count, cleanOwner[free]);
         for (; count > 0; count--)
         {
-            var length = cleanOwner.TakeWhile(owner => owner < count).Count();
+            var length = LengthOf(count);
             if (length == text.Length || (text[length] & 0xC0) != 0x80) break;
         }
         return count;
     }
 
-    /// <summary>Length of the longest end of the text with which the stop string begins.</summary>
-    private static int Overlap(List<byte> text, byte[] stop)
+    /// <summary>How many bytes of whole characters belong to the first so many tokens.</summary>
+    private int LengthOf(int count)
     {
-        for (var length = Math.Min(text.Count, stop.Length - 1); length > 0; length--)
-            if (text.Skip(text.Count - length).SequenceEqual(stop.Take(length))) return length;
+        var length = 0;
+        while (length < cleanOwner.Count && cleanOwner[length] < count) length++;
+        return length;
+    }
+
+    /// <summary>Length of the longest end of the text with which the stop string begins.</summary>
+    private static int Overlap(ReadOnlySpan<byte> text, byte[] stop)
+    {
+        for (var length = Math.Min(text.Length, stop.Length - 1); length > 0; length--)
+            if (text[^length..].SequenceEqual(stop.AsSpan(0, length))) return length;
         return 0;
     }
 }

@@ -12,7 +12,7 @@ namespace Chat.Benchmarks;
 
 /// <summary>
 /// Whether memory grows with what was said: many tokens through the engine's loop, from requests of every kind that come, end, are cancelled and set back; at equal
-/// distances the live managed heap, the process's private memory (native buffers are in it, touched or not), what of all is resident, and what was allocated a token since the last look.
+/// distances the live managed heap, the process's private memory (native buffers are in it, touched or not), what of all is resident, and what was allocated since the last look: by steps a token, and to begin a request.
 /// </summary>
 internal static class MemoryGrowth
 {
@@ -46,19 +46,23 @@ internal static class MemoryGrowth
         preemptions.SetMeasurementEventCallback<long>((_, count, _, _) => setBack += (int)count);
         preemptions.EnableMeasurementEvents(ChatMeter.Preemptions);
         preemptions.Start();
-        var (allocated, saidBefore) = (GC.GetAllocatedBytesForCurrentThread(), 0);
+        var (stepping, starting, saidBefore, requestsBefore) = (0L, 0L, 0, 0);
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{model.Description.Id}, {rows} rows, {cacheBytes} bytes for keys and values, {only ?? string.Join(", ", Strategies)}, {Environment.ProcessorCount} processors"));
-        Console.WriteLine("  tokens  requests  cancelled  set back  live heap, KiB  private, MiB  resident, MiB  allocated a token, bytes");
+        Console.WriteLine("  tokens  requests  cancelled  set back  live heap, KiB  private, MiB  resident, MiB  allocated a token, bytes  to begin a request");
         for (var look = 1; look <= looks; look++)
         {
             while (said < (long)tokens * look / looks)
             {
                 while (running.Count < rows)
                 {
+                    var before = GC.GetAllocatedBytesForCurrentThread();
                     running.Add(Start());
+                    starting += GC.GetAllocatedBytesForCurrentThread() - before;
                     loop.Submit(running[^1]);
                 }
+                stepping -= GC.GetAllocatedBytesForCurrentThread();
                 loop.Step(runner);
+                stepping += GC.GetAllocatedBytesForCurrentThread();
                 foreach (var sequence in running)
                 {
                     if (only is null && random.Next(400) == 0 && !sequence.IsCancelled)
@@ -70,11 +74,10 @@ internal static class MemoryGrowth
                 }
                 running.RemoveAll(sequence => sequence.Output.Completion.IsCompleted);
             }
-            var perToken = (GC.GetAllocatedBytesForCurrentThread() - allocated) / (double)(said - saidBefore);
             var live = GC.GetTotalMemory(forceFullCollection: true);
             using var process = Process.GetCurrentProcess();
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{said,8} {requests,9} {cancelled,10} {setBack,9} {live / 1024,15} {process.PrivateMemorySize64 / 1048576.0,13:0.0} {process.WorkingSet64 / 1048576.0,14:0.0} {perToken,25:0}"));
-            (allocated, saidBefore) = (GC.GetAllocatedBytesForCurrentThread(), said);
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{said,8} {requests,9} {cancelled,10} {setBack,9} {live / 1024,15} {process.PrivateMemorySize64 / 1048576.0,13:0.0} {process.WorkingSet64 / 1048576.0,14:0.0} {stepping / (double)(said - saidBefore),25:0} {starting / (double)(requests - requestsBefore),18:0}"));
+            (stepping, starting, saidBefore, requestsBefore) = (0, 0, said, requests);
         }
 
         Sequence Start()
