@@ -62,6 +62,9 @@ public record DecodingOptions
     /// <summary>Who guesses ahead, so that the model says several tokens in one pass. The reply is the same whoever does; strategies that are not pure are not guessed for.</summary>
     public Speculation Speculation { get; init; }
 
+    /// <summary>Chains of guesses that may be tried beside each other, where rows of the model are free and it is measured to be faster.</summary>
+    [Range(1, 4)] public int SpeculationWidth { get; init; } = 1;
+
     /// <summary>The whole reply fits this expression; see <see cref="Constraints.RegexReader"/> for what it may hold.</summary>
     [Length(1, 4096)] public string? GuidedRegex { get; init; }
 

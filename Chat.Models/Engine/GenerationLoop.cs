@@ -21,7 +21,8 @@ public sealed class GenerationLoop
     private readonly Seating seating;
     private readonly SearchStep step = new();
     private readonly HashSet<int> kept = [];
-    private readonly List<int> spare = [], rows = [], tokens = [];
+    private readonly List<int> spare = [], rows = [], counts = [], tokens = [], borrowed = [];
+    private readonly List<ReplySpeculation> guessing = [];
     private List<Hypothesis> parents = [];
     private float[] scratch = [], copy = [];
 
@@ -121,67 +122,108 @@ public sealed class GenerationLoop
 
     private void Decode(IRunner runner, List<Sequence> active)
     {
-        var hasGuesses = Guess(runner, active);
+        Guess(runner, active);
         rows.Clear();
+        counts.Clear();
         tokens.Clear();
+        borrowed.Clear();
         foreach (var sequence in active)
-        {
             foreach (var (row, reply) in sequence.Live)
             {
-                rows.Add(row);
-                tokens.Add(reply!.Token);
+                var request = sequence.Ahead?.Request;
+                Feed(row, reply!.Token, request?.Guess);
+                for (var i = 0; i < request?.Others.Count; i++)
+                {
+                    Feed(request.SpareRows[i], reply.Token, request.Others[i]);
+                    borrowed.Add(request.SpareRows[i]);
+                }
             }
-            tokens.AddRange(sequence.Guess);
-        }
-        Span<int> fed = CollectionsMarshal.AsSpan(rows), next = CollectionsMarshal.AsSpan(tokens);
+        Span<int> fedRows = CollectionsMarshal.AsSpan(rows), fedTokens = CollectionsMarshal.AsSpan(tokens);
         var start = time.GetTimestamp();
-        try { Copy(hasGuesses ? runner.Verify(fed, [.. active.SelectMany(s => s.Live.Select(_ => 1 + s.Guess.Count))], next) : runner.Decode(fed, next), next.Length * runner.VocabularySize); }
+        try { Copy(guessing.Count > 0 ? runner.Verify(fedRows, CollectionsMarshal.AsSpan(counts), fedTokens) : runner.Decode(fedRows, fedTokens), tokens.Count * runner.VocabularySize); }
         catch (Exception error)
         {
             seating.Fail(runner, active, error);
+            seating.Free(runner, borrowed);
             return;
         }
         Speculator?.Passed(tokens.Count, time.GetElapsedTime(start).TotalSeconds);
         var at = 0;
         foreach (var sequence in active)
         {
-            var length = (sequence.Live.Count + sequence.Guess.Count) * runner.VocabularySize;
-            scheduler.Charge(sequence, (sequence.Live.Count + sequence.Guess.Count) * ReplyTokenCost);
-            Advance(runner, sequence, scratch.AsSpan(at, length));
-            at += length;
+            var fed = Math.Max(sequence.Live.Count, sequence.Ahead?.Checked ?? 0);
+            scheduler.Charge(sequence, fed * ReplyTokenCost);
+            Advance(runner, sequence, scratch.AsSpan(at, fed * runner.VocabularySize));
+            at += fed * runner.VocabularySize;
         }
+        seating.Free(runner, borrowed);
     }
 
-    /// <summary>Lets replies of one hypothesis be guessed ahead.</summary>
-    /// <returns>Whether any was.</returns>
-    private bool Guess(IRunner runner, List<Sequence> active)
+    private void Feed(int row, int newest, List<int>? chain)
     {
-        if (Speculator is null) return false;
-        var ahead = new List<ReplySpeculation>();
+        rows.Add(row);
+        counts.Add(1 + (chain?.Count ?? 0));
+        tokens.Add(newest);
+        if (chain is not null) tokens.AddRange(chain);
+    }
+
+    /// <summary>Lets replies of one hypothesis be guessed ahead: who has guesses stands in <c>guessing</c>. Chains beside the first get copies of the reply's row in rows that nobody holds, until the end of the step.</summary>
+    private void Guess(IRunner runner, List<Sequence> active)
+    {
+        guessing.Clear();
+        if (Speculator is null) return;
         foreach (var sequence in active.Where(s => s is { Speculation: not Decoding.Speculation.None, Live.Count: 1 }))
         {
-            sequence.Ahead ??= Speculator.Start(sequence.Speculation, new() { Row = sequence.Live[0].Row, Context = sequence.Context, Reply = [.. sequence.Prompt().Emitted.Span], Search = sequence.Search });
+            sequence.Ahead ??= Speculator.Start(sequence.Speculation, new() { Row = sequence.Live[0].Row, Context = sequence.Context, Reply = [.. sequence.Prompt().Emitted.Span], Search = sequence.Search }, sequence.SpeculationWidth);
             if (sequence.Ahead is not { } reply) continue;
             reply.Place(sequence.Live[0].Row);
             // The model adds a token of its own to those guessed.
             reply.Room = Math.Min(sequence.MaxTokens - 1, runner.MaxReply) - reply.Request.Reply.Count;
-            ahead.Add(reply);
+            guessing.Add(reply);
         }
-        if (ahead.Count == 0) return false;
-        try { Speculator.Guess(ahead, active.Sum(s => s.Live.Count) - ahead.Count); }
+        if (guessing.Count == 0) return;
+        try { Speculator.Guess(guessing, active.Sum(s => s.Live.Count) - guessing.Count, scheduler.FreeRows); }
         catch (Exception error)
         {
             // Replies go on as they would have without guesses.
             options.OnFailure(error);
             Speculator = null;
-            foreach (var reply in ahead) reply.Request.Guess.Clear();
+            foreach (var reply in guessing) reply.Request.Clear();
         }
-        if (ahead.All(reply => reply.Request.Guess.Count == 0)) return false;
+        guessing.RemoveAll(reply => reply.Request.Guess.Count == 0);
+        if (guessing.Count == 0 || (ForkOthers(runner) && Fits(runner, active))) return;
+        // Nobody makes room for guesses: first those beside the first go, then all.
+        foreach (var reply in guessing)
+        {
+            seating.Free(runner, reply.Request.SpareRows);
+            reply.Request.Others.Clear();
+        }
+        if (Fits(runner, active)) return;
+        foreach (var reply in guessing) reply.Request.Clear();
+        guessing.Clear();
+    }
+
+    private bool ForkOthers(IRunner runner)
+    {
+        (int, int)[] copies = [.. guessing.SelectMany(reply => reply.Request.Others.Zip(reply.Request.SpareRows, (_, spare) => (reply.Request.Row, spare)))];
+        try
+        {
+            if (copies.Length > 0) runner.Fork(copies);
+            return true;
+        }
+        catch (Exception error)
+        {
+            options.OnFailure(error);
+            return false;
+        }
+    }
+
+    private bool Fits(IRunner runner, List<Sequence> active)
+    {
         var feeds = new List<RowTokens>();
-        foreach (var sequence in active) feeds.AddRange(sequence.Live.Select(l => new RowTokens(l.Row, 1 + sequence.Guess.Count)));
-        if (runner.Fits(CollectionsMarshal.AsSpan(feeds))) return true;
-        foreach (var reply in ahead) reply.Request.Guess.Clear();                          // nobody makes room for guesses
-        return false;
+        foreach (var sequence in active) feeds.AddRange(sequence.Live.Select(l => new RowTokens(l.Row, 1 + (sequence.Ahead?.Request.Guess.Count ?? 0))));
+        foreach (var reply in guessing) feeds.AddRange(reply.Request.Others.Zip(reply.Request.SpareRows, (chain, spare) => new RowTokens(spare, 1 + chain.Count)));
+        return runner.Fits(CollectionsMarshal.AsSpan(feeds));
     }
 
     // Searches write into their rows, and the runner's memory is not ours.
@@ -192,15 +234,18 @@ public sealed class GenerationLoop
         scores.CopyTo(scratch);
     }
 
-    /// <summary>Lets a search look at the scores behind its hypotheses, and behind the guesses for as long as it says the same; what was guessed wrong is taken back.</summary>
-    /// <param name="scores">[live × V], or where there are guesses [1 + guesses × V].</param>
+    /// <summary>Lets a search look at the scores behind its hypotheses, and behind a chain of guesses for as long as it says the same; what was guessed wrong is taken back.</summary>
+    /// <param name="scores">[live × V], or where there are guesses, chain after chain, [1 + guesses × V].</param>
     private void Advance(IRunner runner, Sequence sequence, Span<float> scores)
     {
-        var (right, done) = (0, false);
-        var looks = sequence.Guess.Count > 0 ? 1 + sequence.Guess.Count : 1;
-        while (!done)
+        var request = sequence.Ahead?.Request;
+        var guess = request?.Guess ?? [];
+        var size = guess.Count > 0 ? runner.VocabularySize : scores.Length;
+        // The number of the chain that is right so far, and where its scores begin; while nothing is said the first one stands for all.
+        var (chain, at, right, done) = (0, 0, 0, false);
+        while (true)
         {
-            try { sequence.Search.Step(scores.Slice(right * (scores.Length / looks), scores.Length / looks), step); }
+            try { sequence.Search.Step(scores.Slice((at + right) * size, size), step); }
             catch (Exception error)
             {
                 seating.Fail(runner, [sequence], error);
@@ -213,12 +258,18 @@ public sealed class GenerationLoop
                 if (sequence.Text.IsStopped) break;
             }
             done = step.IsDone || sequence.Text.IsStopped;
-            if (!done) GoOn(sequence);
-            if (done || right == sequence.Guess.Count || sequence.Live[0].Reply!.Token != sequence.Guess[right]) break;
+            if (done) break;
+            GoOn(sequence);
+            if (right == guess.Count) break;
+            var said = sequence.Live[0].Reply!.Token;
+            while (right == 0 && guess[0] != said && chain < request!.Others.Count) (at, guess) = (at + 1 + guess.Count, request.Others[chain++]);
+            if (guess[right] != said) break;
             right++;
         }
-        var wrong = sequence.Guess.Count - right;
-        sequence.Ahead?.Count(right, done && !step.Ended ? right : right + Math.Min(wrong, 1));
+        if (right == 0) (chain, guess) = (0, request?.Guess ?? []);
+        var wrong = guess.Count - right;
+        var row = chain > 0 ? request!.SpareRows[chain - 1] : -1;
+        sequence.Ahead?.Count(chain, right, done && !step.Ended ? right : right + Math.Min(wrong, 1));
 
         var (text, tokens) = sequence.Text.Take(final: done);
         if (done)
@@ -230,13 +281,19 @@ public sealed class GenerationLoop
         }
         // The first chunk goes out even if it is empty: a reply that is stopped early has its prompt counted too.
         if (tokens.Count > 0 || !sequence.HasSpoken) Write(sequence, new(text, tokens));
-        if (wrong > 0) TakeBack(runner, sequence);
+        if (wrong > 0 || row >= 0) TakeBack(runner, sequence, row);
     }
 
-    private void TakeBack(IRunner runner, Sequence sequence)
+    /// <summary>Makes the reply's row what was said.</summary>
+    /// <param name="from">The row in which it was guessed right; -1: its own.</param>
+    private void TakeBack(IRunner runner, Sequence sequence, int from)
     {
-        // The newest token is not fed yet.
-        try { runner.Truncate(sequence.Live[0].Row, sequence.Emitted.Length + sequence.Chosen - 1); }
+        try
+        {
+            if (from >= 0) runner.Fork([(from, sequence.Live[0].Row)]);
+            // The newest token is not fed yet.
+            runner.Truncate(sequence.Live[0].Row, sequence.Emitted.Length + sequence.Chosen - 1);
+        }
         catch (Exception error) { seating.Fail(runner, [sequence], error); }
     }
 

@@ -223,6 +223,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
             }),
             Width = resolved.Strategy.Width(resolved.Options),
             Speculation = resolved.Strategy.IsPure ? resolved.Options.Speculation : Decoding.Speculation.None,
+            SpeculationWidth = resolved.Options.SpeculationWidth,
             MaxTokens = resolved.Options.MaxTokens,
             Context = context,
             Emitted = [.. request.Emitted],

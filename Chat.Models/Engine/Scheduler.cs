@@ -22,6 +22,9 @@ public sealed class Scheduler(int rows, int queueLimit)
 
     public int Waiting { get { lock (gate) return waiting.Count; } }
 
+    /// <summary>Rows that no request holds. They stay free until the engine's thread admits somebody.</summary>
+    public IReadOnlyList<int> FreeRows { get { lock (gate) return [.. free]; } }
+
     /// <summary>Share of the rows that requests hold.</summary>
     public double Usage { get { lock (gate) return 1 - free.Count / (double)rows; } }
 

@@ -172,7 +172,7 @@ public sealed class Seating(Scheduler scheduler, EngineOptions options, TimeProv
         if (ran)
         {
             EndGuessing(sequence);
-            foreach (var row in sequence.Rows) Free(runner, row);
+            Free(runner, sequence.Rows);
         }
         sequence.Complete(error);
     }
@@ -180,7 +180,7 @@ public sealed class Seating(Scheduler scheduler, EngineOptions options, TimeProv
     /// <summary>Ends everybody, for a model that is gone or in an unknown state; what it holds is freed as far as it can be.</summary>
     public void FailAll(string reason, IRunner? runner = null)
     {
-        for (var row = 0; runner is not null && row < options.Rows; row++) Free(runner, row);
+        if (runner is not null) Free(runner, Enumerable.Range(0, options.Rows));
         foreach (var sequence in scheduler.Clear())
         {
             ChatMeter.Ended("error");
@@ -208,7 +208,7 @@ public sealed class Seating(Scheduler scheduler, EngineOptions options, TimeProv
     private void PutBack(IRunner runner, Sequence sequence)
     {
         EndGuessing(sequence);
-        foreach (var row in sequence.Rows) Free(runner, row);
+        Free(runner, sequence.Rows);
         scheduler.SetBack(sequence);
         (sequence.IsReading, sequence.Read, sequence.Due, sequence.Scores, sequence.Leader) = (false, 0, 0, [], null);
         ChatMeter.RequestsRunning.Add(-1);
@@ -224,9 +224,13 @@ public sealed class Seating(Scheduler scheduler, EngineOptions options, TimeProv
         catch (Exception error) { options.OnFailure(error); }                              // the row is overwritten by its next reader anyway
     }
 
-    private void Free(IRunner runner, int row)
+    /// <summary>Frees rows; one that cannot be freed is told of, and overwritten by its next reader.</summary>
+    public void Free(IRunner runner, IEnumerable<int> rows)
     {
-        try { runner.Free(row); }
-        catch (Exception error) { options.OnFailure(error); }                              // the row is overwritten by its next reader anyway
+        foreach (var row in rows)
+        {
+            try { runner.Free(row); }
+            catch (Exception error) { options.OnFailure(error); }
+        }
     }
 }

@@ -30,8 +30,9 @@ public sealed class Sequence
     public string Tenant { get; init; } = "";
     public int Priority { get; init; }
 
-    /// <summary>Who guesses ahead, for a search that is pure, and the reply's longest.</summary>
+    /// <summary>Who guesses ahead, for a search that is pure, how many chains at most, and the reply's longest.</summary>
     public Decoding.Speculation Speculation { get; init; }
+    public int SpeculationWidth { get; init; } = 1;
     public int MaxTokens { get; init; } = int.MaxValue;
 
     /// <summary>When the request came, by the engine's clock.</summary>
@@ -78,9 +79,6 @@ public sealed class Sequence
 
     /// <summary>What is guessed and how it goes; <c>null</c> until somebody guesses.</summary>
     internal ReplySpeculation? Ahead { get; set; }
-
-    /// <summary>The tokens guessed for the next pass.</summary>
-    internal IReadOnlyList<int> Guess => Ahead?.Request.Guess ?? [];
 
     internal int Chosen { get; set; }
     internal bool HasSpoken { get; set; }

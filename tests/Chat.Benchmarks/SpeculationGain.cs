@@ -37,24 +37,31 @@ internal static class SpeculationGain
         var batch = new Option<int>("--batch") { Description = "Replies at once.", DefaultValueFactory = _ => 1 };
         var rounds = new Option<int>("--rounds") { DefaultValueFactory = _ => 10 };
         var lengths = new Option<int[]>("--lengths") { Description = "Fixed lengths to try beside the policy's.", DefaultValueFactory = _ => [1, 2, 4], AllowMultipleArgumentsPerToken = true };
-        var command = new Command("speculation", "Acceptance, tokens a pass and wall-clock gain of guessing ahead.") { model, draft, synthetic, format, temperature, tokens, batch, rounds, lengths };
+        var widths = new Option<int[]>("--widths") { Description = "How many chains a reply may have beside each other, 1 to 4.", DefaultValueFactory = _ => [1], AllowMultipleArgumentsPerToken = true };
+        var command = new Command("speculation", "Acceptance, tokens a pass and wall-clock gain of guessing ahead.") { model, draft, synthetic, format, temperature, tokens, batch, rounds, lengths, widths };
         command.SetAction(result =>
         {
-            using var pair = result.GetValue(synthetic) ? Pair.Synthetic(result.GetValue(format), result.GetValue(tokens))
-                : Pair.Of(result.GetValue(model) ?? throw new ArgumentException("Name a model folder, or --synthetic."), result.GetValue(draft), result.GetValue(format), result.GetValue(batch));
-            Run(pair, result.GetValue(synthetic) ? 0 : result.GetValue(temperature), result.GetValue(tokens), result.GetValue(batch), result.GetValue(rounds), result.GetValue(lengths)!);
+            var rows = result.GetValue(batch) * result.GetValue(widths)!.Max();
+            using var pair = result.GetValue(synthetic) ? Pair.Synthetic(result.GetValue(format), result.GetValue(tokens), rows)
+                : Pair.Of(result.GetValue(model) ?? throw new ArgumentException("Name a model folder, or --synthetic."), result.GetValue(draft), result.GetValue(format), rows);
+            Run(pair, result.GetValue(synthetic) ? 0 : result.GetValue(temperature), result.GetValue(tokens), result.GetValue(batch), result.GetValue(rounds), result.GetValue(lengths)!, result.GetValue(widths)!);
         });
         return command;
     }
 
-    private static void Run(Pair pair, double temperature, int tokens, int batch, int rounds, int[] lengths)
+    private static void Run(Pair pair, double temperature, int tokens, int batch, int rounds, int[] lengths, int[] widths)
     {
         var options = new DecodingOptions { Temperature = temperature, TopP = 0.9, MinTokens = tokens, MaxTokens = tokens };
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{pair.Name}, temperature {temperature}, {tokens} tokens a reply, {batch} at once, {rounds} rounds, {Environment.ProcessorCount} processors"));
         var kinds = new List<Models.Decoding.Speculation> { Models.Decoding.Speculation.Ngram };
         if (pair.CreateDraft is not null) kinds.Add(Models.Decoding.Speculation.Draft);
-        var plain = new Arm("nobody guesses", pair, Models.Decoding.Speculation.Draft, 0);
-        Arm[] arms = [plain, .. kinds.SelectMany(kind => lengths.Select(length => (int?)length).Prepend(null).Select(length => new Arm($"{kind}, {(length is { } fixedLength ? $"always {fixedLength}" : "policy")}", pair, kind, length)))];
+        var plain = new Arm("nobody guesses", pair, Models.Decoding.Speculation.Draft, 0, 1);
+        Arm[] arms =
+        [
+            plain,
+            .. from kind in kinds from width in widths from length in lengths.Select(length => (int?)length).Prepend(null)
+               select new Arm($"{kind}, {(length is { } fixedLength ? $"{width} × {fixedLength} always" : $"policy, width {width}")}", pair, kind, length, width),
+        ];
         for (var round = 0; round <= rounds; round++)
         {
             var said = plain.Round(options, batch, round, counts: round > 0);
@@ -75,17 +82,18 @@ internal static class SpeculationGain
         private readonly Pair pair;
         private readonly Models.Decoding.Speculation kind;
         private readonly int? length;
+        private readonly int width;
         private readonly Speculator speculator;
         private readonly GenerationLoop loop;
-        private readonly List<int> chosen = [];
+        private readonly List<(int Length, int Width)> chosen = [];
         private readonly Dictionary<int, List<double>> passes = [];
         private readonly List<double> guesses = [];
         private int allPasses, allGuessed, allConfirmed;
         private bool counts;
 
-        public Arm(string name, Pair pair, Models.Decoding.Speculation kind, int? length)
+        public Arm(string name, Pair pair, Models.Decoding.Speculation kind, int? length, int width)
         {
-            (Name, this.pair, this.kind, this.length) = (name, pair, kind, length);
+            (Name, this.pair, this.kind, this.length, this.width) = (name, pair, kind, length, width);
             IDraftProposer proposer = kind == Models.Decoding.Speculation.Ngram || length == 0 ? new NgramDraft(End) : pair.CreateDraft!();
             speculator = new(new Dictionary<Models.Decoding.Speculation, IDraftProposer> { [kind] = proposer }, () => new Watched(this), TimeProvider.System);
             loop = new(new EngineOptions { Rows = pair.Runner.Rows }, TimeProvider.System) { Speculator = speculator };
@@ -101,7 +109,7 @@ internal static class SpeculationGain
             var spent = TimeSpan.Zero;
             for (var first = 0; first < Prompts.Length; first += batch)
             {
-                Sequence[] sequences = [.. Enumerable.Range(first, batch).Select(i => pair.Start(options with { Seed = 100 * round + i }, Prompts[i % Prompts.Length], kind))];
+                Sequence[] sequences = [.. Enumerable.Range(first, batch).Select(i => pair.Start(options with { Seed = 100 * round + i }, Prompts[i % Prompts.Length], kind, width))];
                 foreach (var sequence in sequences) loop.Submit(sequence);
                 loop.Step(pair.Runner);                                     // reads the prompts
                 var start = Stopwatch.GetTimestamp();
@@ -129,13 +137,13 @@ internal static class SpeculationGain
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  tokens a pass {perPass:0.00}, guesses {allGuessed / (double)allPasses:0.00} a pass, confirmed {(allGuessed == 0 ? 0 : 100.0 * allConfirmed / allGuessed):0} %"));
             if (length is not { } fixedLength)
             {
-                Console.WriteLine($"  lengths chosen: {string.Join(", ", chosen.GroupBy(n => n).OrderBy(g => g.Key).Select(g => string.Create(CultureInfo.InvariantCulture, $"{g.Key} in {100.0 * g.Count() / chosen.Count:0} %")))}");
+                Console.WriteLine($"  chosen: {string.Join(", ", chosen.GroupBy(n => n).OrderBy(g => g.Key).Select(g => string.Create(CultureInfo.InvariantCulture, $"{g.Key.Width} × {g.Key.Length} in {100.0 * g.Count() / chosen.Count:0} %")))}");
                 return;
             }
-            if (kind != Models.Decoding.Speculation.Draft || !passes.ContainsKey(fixedLength + 1) || !plain.passes.TryGetValue(1, out var one)) return;
-            var (cost, pass) = (Median(guesses) / Median(one), Median(passes[fixedLength + 1]) / Median(one));
+            if (kind != Models.Decoding.Speculation.Draft || !passes.ContainsKey(width * (fixedLength + 1)) || !plain.passes.TryGetValue(1, out var one)) return;
+            var (cost, pass) = (Median(guesses) / Median(one), Median(passes[width * (fixedLength + 1)]) / Median(one));
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                $"  a guess costs {cost:0.000} of a pass, a pass of {fixedLength + 1} costs {pass:0.00}; formula with equal passes {perPass / (fixedLength * cost + 1):0.00}, with these {perPass / (fixedLength * cost + pass):0.00}"));
+                $"  a guess costs {cost:0.000} of a pass, a pass of {width * (fixedLength + 1)} costs {pass:0.00}; formula with equal passes {perPass / (fixedLength * cost + 1):0.00}, with these {perPass / (fixedLength * cost + pass):0.00}"));
         }
 
         public void Dispose() => speculator.Dispose();
@@ -147,11 +155,11 @@ internal static class SpeculationGain
         {
             private readonly SpeculationPolicy policy = new();
 
-            public int Choose(double acceptance, int guessing, int others)
+            public (int Length, int Width) Choose(double acceptance, double rescue, int guessing, int others, int width)
             {
-                var length = arm.length ?? policy.Choose(acceptance, guessing, others);
-                if (arm.counts) arm.chosen.Add(length);
-                return length;
+                var choice = arm.length is { } length ? (length, width) : policy.Choose(acceptance, rescue, guessing, others, width);
+                if (arm.counts) arm.chosen.Add(choice);
+                return choice;
             }
 
             public void Passed(int tokens, double seconds)
@@ -162,9 +170,9 @@ internal static class SpeculationGain
                 times.Add(seconds);
             }
 
-            public void Guessed(int replies, int steps, double seconds)
+            public void Guessed(int chains, int steps, double seconds)
             {
-                policy.Guessed(replies, steps, seconds);
+                policy.Guessed(chains, steps, seconds);
                 if (arm.counts) arm.guesses.Add(seconds / steps);
             }
         }
@@ -199,7 +207,7 @@ internal static class SpeculationGain
         }
 
         /// <summary>Random weights: the arithmetic of the real thing, and nothing to say.</summary>
-        public static Pair Synthetic(WeightFormat format, int longest)
+        public static Pair Synthetic(WeightFormat format, int longest, int rows)
         {
             var target = new DecoderConfig
             {
@@ -209,15 +217,15 @@ internal static class SpeculationGain
             var small = target with { Width = 256, FeedForward = 1024, Layers = 6, Heads = 4, KeyValueHeads = 1 };
             var pair = new Pair
             {
-                Name = $"SYNTHETIC: {DecoderWeights.ParameterCount(target) / 1e6:0} M random weights, draft {DecoderWeights.ParameterCount(small) / 1e6:0} M, {format}, 70 % of guesses made right", Runner = Random(target, format, longest),
+                Name = $"SYNTHETIC: {DecoderWeights.ParameterCount(target) / 1e6:0} M random weights, draft {DecoderWeights.ParameterCount(small) / 1e6:0} M, {format}, 70 % of guesses made right, of first ones 40 % of those that remain by each further chain", Runner = Random(target, format, longest, rows),
                 tokens = new([.. Enumerable.Range(0, target.VocabularySize).Select(id => $"{id}")], [.. Enumerable.Range(0, target.VocabularySize).Select(id => id <= End ? [] : new[] { (byte)'x' })], End),
             };
             pair.read = text => [.. Enumerable.Range(0, 40).Select(i => 2 + 7919 * (text.GetHashCode(StringComparison.Ordinal) % 1000 + 1000 + i) % (target.VocabularySize - 2))];
-            pair.CreateDraft = () => new MadeRight(new ModelDraft(Random(small, format, longest), End), pair);
+            pair.CreateDraft = () => new MadeRight(new ModelDraft(Random(small, format, longest, rows), End), pair);
             return pair;
         }
 
-        public Sequence Start(DecodingOptions options, string prompt, Models.Decoding.Speculation kind)
+        public Sequence Start(DecodingOptions options, string prompt, Models.Decoding.Speculation kind, int width)
         {
             var context = read(prompt);
             return new()
@@ -229,6 +237,7 @@ internal static class SpeculationGain
                 Text = new(tokens, []),
                 Arrived = TimeProvider.System.GetTimestamp(),
                 Speculation = kind,
+                SpeculationWidth = width,
                 MaxTokens = options.MaxTokens,
             };
         }
@@ -242,14 +251,14 @@ internal static class SpeculationGain
 
         public void Dispose() => Runner.Dispose();
 
-        private static CpuRunner Random(DecoderConfig config, WeightFormat format, int longest)
+        private static CpuRunner Random(DecoderConfig config, WeightFormat format, int longest, int rows)
         {
             var folder = Directory.CreateTempSubdirectory("speculation");
             try
             {
                 using (var model = new Decoder(config, seed: 1, dtype: ScalarType.BFloat16)) DecoderWeights.Save(model, Path.Combine(folder.FullName, Checkpoint.SingleFile));
                 using var checkpoint = Checkpoint.OpenFolder(folder.FullName);
-                return new(config, checkpoint, 1, maxContext: 64, maxReply: longest, format);
+                return new(config, checkpoint, rows, maxContext: 64, maxReply: longest, format);
             }
             finally
             {
@@ -257,7 +266,7 @@ internal static class SpeculationGain
             }
         }
 
-        /// <summary>Lets a draft model do all its work, and then puts in the place of each guess the token that will be said, in seven of ten cases. At temperature 0 a prompt is always answered alike.</summary>
+        /// <summary>Lets a draft model do all its work, and then puts in the place of each guess the token that will be said, in seven of ten cases; where a guess begins wrong, each further chain begins right in four of ten. At temperature 0 a prompt is always answered alike.</summary>
         private sealed class MadeRight(ModelDraft draft, Pair pair) : IDraftProposer
         {
             private readonly System.Random random = new(1);
@@ -268,10 +277,14 @@ internal static class SpeculationGain
                 foreach (var request in requests)
                 {
                     var reply = pair.replies.FirstOrDefault(known => known.AsSpan().StartsWith(request.Reply.ToArray()) && pair.replies.Count > 0);
-                    for (var i = 0; i < request.Guess.Count; i++)
+                    int Next(int i) => reply is not null && request.Reply.Count + i < reply.Length ? reply[request.Reply.Count + i] : 2;
+                    var isRight = false;
+                    foreach (var (number, chain) in request.Others.Prepend(request.Guess).Index())
                     {
-                        var next = reply is not null && request.Reply.Count + i < reply.Length ? reply[request.Reply.Count + i] : 2;
-                        request.Guess[i] = random.NextDouble() < 0.7 ? next : next == 3 ? 4 : 3;
+                        // Chains begin with different tokens: two wrong ones for each.
+                        for (var i = 0; i < chain.Count; i++)
+                            chain[i] = (i > 0 || !isRight) && random.NextDouble() < (i == 0 && number > 0 ? 0.4 : 0.7) ? Next(i) : Next(i) == 3 + 2 * number ? 4 + 2 * number : 3 + 2 * number;
+                        isRight |= chain.Count > 0 && chain[0] == Next(0);
                     }
                 }
             }

@@ -10,7 +10,10 @@ namespace Chat.Models.Engine.Speculation;
 [PluginKind("draft")]
 public interface IDraftProposer : IDisposable
 {
-    /// <summary>Fills each request's <see cref="DraftRequest.Guess"/> with at most <see cref="DraftRequest.Most"/> tokens; with none where it has no idea.</summary>
+    /// <summary>
+    /// Fills each request's <see cref="DraftRequest.Guess"/> with at most <see cref="DraftRequest.Most"/> tokens, with none where it has no idea; and <see cref="DraftRequest.Others"/> with at most as
+    /// many further chains, the likelier first, as there are <see cref="DraftRequest.SpareRows"/>. Chains begin with different tokens. The guess does not depend on whether others are asked for.
+    /// </summary>
     void Propose(ReadOnlySpan<DraftRequest> requests);
 
     /// <summary>Forgets what it keeps of a row, if anything.</summary>
@@ -36,4 +39,17 @@ public sealed class DraftRequest
     public int Most { get; set; }
 
     public List<int> Guess { get; } = [];
+
+    /// <summary>Rows of the model's runner that nobody holds, one for each further chain worth guessing; a proposer that has rows of its own may use those of the same numbers, and frees them.</summary>
+    public IReadOnlyList<int> SpareRows { get; set; } = [];
+
+    /// <summary>Further chains, for when the guess is wrong from its first token on.</summary>
+    public List<List<int>> Others { get; } = [];
+
+    /// <summary>Forgets what was guessed.</summary>
+    internal void Clear()
+    {
+        Guess.Clear();
+        Others.Clear();
+    }
 }

@@ -7,7 +7,7 @@ namespace Chat.Models.Engine.Speculation;
 /// <summary>
 /// A small model of the same vocabulary that writes ahead (Leviathan, Kalman and Matias, arXiv 2211.17192, §2): the request's own search, forked, chooses from the small
 /// model's scores under the same random stream, so the two models draw the same token as often as two that do not talk can (arXiv 2408.07978). A search that cannot be forked is guessed
-/// by the best score. Reads a context when it first guesses for it, and catches up with whatever the model has said since. Owns its runner; one thread makes all calls.
+/// by the best score. A further chain begins with what the search says when it may not say what the chains before it began with: the next in the race. Reads a context when it first guesses for it, and catches up with whatever the model has said since. Owns its runner; one thread makes all calls.
 /// </summary>
 /// <param name="runner">Has as many rows as the model's; the rows' numbers are the model's.</param>
 /// <param name="end">The token that ends a reply; never guessed.</param>
@@ -15,28 +15,34 @@ namespace Chat.Models.Engine.Speculation;
 public sealed class ModelDraft(IRunner runner, int end) : IDraftProposer
 {
     private readonly (DraftRequest? Owner, List<int> Fed)[] held = [.. Enumerable.Range(0, runner.Rows).Select(_ => ((DraftRequest?)null, new List<int>()))];
-    private readonly List<Ahead> going = [];
+    private readonly List<Ahead> going = [], others = [];
     private readonly SearchStep step = new();
     private float[] row = [];
 
     public void Propose(ReadOnlySpan<DraftRequest> requests)
     {
         going.Clear();
+        others.Clear();
         foreach (var request in requests)
         {
-            request.Guess.Clear();
+            request.Clear();
             var most = Math.Min(request.Most, runner.MaxReply - request.Reply.Count);
-            if (most > 0) going.Add(new(request, request.Search.Fork(), most));
+            if (most > 0) going.Add(new(request, request.Row, request.Guess, request.Search.Fork(), most));
         }
         Begin();
         CatchUp();
+        others.RemoveAll(other => other.IsDone);
+        foreach (var other in others) Free(other.Row);
+        if (others.Count > 0) runner.Fork([.. others.Select(other => (other.Request.Row, other.Row))]);
+        going.AddRange(others);
         going.RemoveAll(ahead => ahead.IsDone);
         while (going.Count > 0)
         {
-            foreach (var ahead in going) held[ahead.Request.Row].Fed.Add(ahead.Request.Guess[^1]);
-            Read(going, runner.Decode([.. going.Select(ahead => ahead.Request.Row)], [.. going.Select(ahead => ahead.Request.Guess[^1])]), 1);
+            foreach (var ahead in going) held[ahead.Row].Fed.Add(ahead.Chain[^1]);
+            Read(going, runner.Decode([.. going.Select(ahead => ahead.Row)], [.. going.Select(ahead => ahead.Chain[^1])]), 1, isFirst: false);
             going.RemoveAll(ahead => ahead.IsDone);
         }
+        foreach (var other in others) Free(other.Row);
     }
 
     public void Free(int row)
@@ -60,7 +66,7 @@ public sealed class ModelDraft(IRunner runner, int end) : IDraftProposer
             held[ahead.Request.Row].Owner = ahead.Request;
             held[ahead.Request.Row].Fed.AddRange(ahead.Request.Reply);
         }
-        Read(fresh, scores, 1);
+        Read(fresh, scores, 1, isFirst: true);
     }
 
     /// <summary>Takes back wrong guesses, and feeds what the model said instead and since.</summary>
@@ -82,27 +88,50 @@ public sealed class ModelDraft(IRunner runner, int end) : IDraftProposer
             counts[i] = reply.Count - same;
         }
         var scores = runner.Verify([.. behind.Select(ahead => ahead.Request.Row)], counts, [.. tokens]);
-        for (var (i, at) = (0, 0); i < behind.Length; at += counts[i++]) Read(behind[i..(i + 1)], scores[(at * runner.VocabularySize)..], counts[i]);
+        for (var (i, at) = (0, 0); i < behind.Length; at += counts[i++]) Read(behind[i..(i + 1)], scores[(at * runner.VocabularySize)..], counts[i], isFirst: true);
     }
 
     /// <summary>Lets each look at its scores, the last of so many rows each.</summary>
-    private void Read(IReadOnlyList<Ahead> ahead, ReadOnlySpan<float> scores, int rowsEach)
+    private void Read(IReadOnlyList<Ahead> ahead, ReadOnlySpan<float> scores, int rowsEach, bool isFirst)
     {
         var size = runner.VocabularySize;
         if (row.Length < size) row = new float[size];
         for (var i = 0; i < ahead.Count; i++)
         {
-            scores.Slice(((i + 1) * rowsEach - 1) * size, size).CopyTo(row);
+            var last = scores.Slice(((i + 1) * rowsEach - 1) * size, size);
+            last.CopyTo(row);
             ahead[i].Choose(row.AsSpan(0, size), step, end);
+            if (isFirst && ahead[i].Chain is [var first]) Branch(ahead[i], first, last);
+        }
+    }
+
+    /// <summary>Begins further chains: what the search says where it may not say what it has said.</summary>
+    private void Branch(Ahead ahead, int first, ReadOnlySpan<float> scores)
+    {
+        var (request, taken) = (ahead.Request, new List<int> { first, end });
+        foreach (var spare in request.SpareRows)
+        {
+            var other = new Ahead(request, spare, [], request.Search.Fork(), ahead.Most);
+            scores.CopyTo(row);
+            foreach (var token in taken) row[token] = float.NegativeInfinity;
+            try { other.Choose(row.AsSpan(0, scores.Length), step, end); }
+            catch (ScoreException) { return; }                                              // there is nothing else to say
+            if (other.Chain is not [var next] || taken.Contains(next)) return;
+            taken.Add(next);
+            request.Others.Add(other.Chain);
+            others.Add(other);
         }
     }
 
     private ReadOnlyMemory<int> Tail(ReadOnlyMemory<int> context) => context[^Math.Min(context.Length, runner.MaxContext)..];
 
     /// <summary>One request's look ahead.</summary>
-    private sealed class Ahead(DraftRequest request, ISearch? search, int most)
+    private sealed class Ahead(DraftRequest request, int row, List<int> chain, ISearch? search, int most)
     {
         public DraftRequest Request => request;
+        public int Row => row;
+        public List<int> Chain => chain;
+        public int Most => most;
 
         /// <summary>Nothing is to be guessed behind what is.</summary>
         public bool IsDone { get; private set; }
@@ -115,8 +144,8 @@ public sealed class ModelDraft(IRunner runner, int end) : IDraftProposer
                 search.Step(scores, step);
                 if (step.Next.Count == 1) token = step.Next[0].Token;
             }
-            if (token != end) request.Guess.Add(token);
-            IsDone = token == end || request.Guess.Count == most;
+            if (token != end) chain.Add(token);
+            IsDone = token == end || chain.Count == most;
         }
     }
 }

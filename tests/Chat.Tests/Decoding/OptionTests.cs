@@ -54,7 +54,7 @@ public sealed class OptionTests
     [InlineData("""{"guidedRegex":"(a"}""", "guidedRegex", "a group has no end (at character 3")]
     [InlineData("""{"guidedRegex":"a","guidedJson":{}}""", "guidedJson", "exclude each other")]
     [InlineData("""{"guidedJson":"object"}""", "guidedJson", "must be an object")]
-    [InlineData("""{"guidedJson":{"minimum":3}}""", "guidedJson", "'minimum' is not supported")]
+    [InlineData("""{"guidedJson":{"multipleOf":3}}""", "guidedJson", "'multipleOf' is not supported")]
     [InlineData("""{"topK":1,"topK":2}""", "decoding", "twice")]
     public void Bad_option_is_refused_with_what_is_allowed(string request, string parameter, string message)
     {
@@ -82,6 +82,9 @@ public sealed class OptionTests
         Assert.Equal("ngram", (string)Resolve("""{"speculation":"ngram"}""").Spelled()["speculation"]!);
         foreach (var wrong in new[] { """{"speculation":"draft"}""", """{"speculation":"Ngram"}""", """{"speculation":"1"}""", """{"speculation":1}""", """{"speculation":true}""" })
             Assert.Equal((GenerationError.InvalidOption, "speculation"), Assert.Throws<GenerationException>(() => Resolve(wrong)) is var error ? (error.Error, error.Parameter) : default);
+
+        Assert.Equal((1, 4), (Resolve("{}").Options.SpeculationWidth, Resolve("""{"speculationWidth":4}""").Options.SpeculationWidth));
+        Assert.Equal("speculationWidth", Assert.Throws<GenerationException>(() => Resolve("""{"speculationWidth":5}""")).Parameter);
 
         JsonObject Draft() => new() { ["speculation"] = "draft" };
         Assert.Equal(Speculation.Draft, Catalog.Resolve(Draft(), null, null, Limits with { HasDraft = true }, () => 1).Options.Speculation);

@@ -4,8 +4,10 @@ using Chat.Models.Architectures;
 using Chat.Models.Checkpoints;
 using Chat.Models.Decoding;
 using Chat.Models.Engine;
+using Chat.Models.Engine.Speculation;
 using Chat.Models.Kernels;
 using Chat.Tests.Architectures;
+using Chat.Tests.Engine.Speculation;
 
 namespace Chat.Tests.Engine;
 
@@ -28,11 +30,17 @@ public sealed class SharedMemoryTests : IDisposable
     {
         var create = Model(kind, out var rowPages);
         var random = new Random(5);
-        var (preemptions, pins) = (0, 0);
+        var (preemptions, confirmed, pins) = (0, 0, 0);
         for (var round = 0; round < 8; round++)
         {
             using var runner = create(rowPages + random.Next(10, 14));
-            var loop = new GenerationLoop(new EngineOptions { Rows = Rows, PrefillTokens = random.Next(8, 60), OutputChunks = 3 }, TimeProvider.System);
+            // In every other round earlier text and a model that knows all guess several chains ahead.
+            using var speculator = round % 2 == 0 ? null : new Speculator(new Dictionary<Models.Decoding.Speculation, IDraftProposer>
+            {
+                [Models.Decoding.Speculation.Ngram] = new NgramDraft(Tokens.Separator),
+                [Models.Decoding.Speculation.Draft] = new ModelDraft(create(1_000), Tokens.Separator),
+            }, () => new SpeculationTests.Whim(round), TimeProvider.System);
+            var loop = new GenerationLoop(new EngineOptions { Rows = Rows, PrefillTokens = random.Next(8, 60), OutputChunks = 3 }, TimeProvider.System) { Speculator = speculator };
             var jobs = Enumerable.Range(0, 10).Select(i => (Seed: random.Next(6), Kind: random.Next(Strategies.Length), Arrives: random.Next(12), Cancels: random.Next(5) == 0 ? random.Next(20) : -1, Reads: random.Next(1, 4), Priority: random.Next(2))).ToArray();
             var sequences = jobs.Select(job => Start(job.Seed, job.Kind, job.Priority)).ToArray();
             var heard = jobs.Select(_ => new List<GenerationChunk>()).ToArray();
@@ -48,10 +56,10 @@ public sealed class SharedMemoryTests : IDisposable
                 }
                 if (runner.ReadsInParts && random.Next(4) == 0) pins += PinOrUnpin(runner, random) ? 1 : 0;
                 loop.Step(runner);
-                CheckPages(runner);
+                CheckPages(runner, loop);
             }
             foreach (var seed in Enumerable.Range(0, 6)) runner.Unpin($"{seed}");
-            CheckPages(runner);
+            CheckPages(runner, loop);
             preemptions += sequences.Count(s => s.WasSetBack);
             Assert.Equal(runner.Pages.Pages - runner.Pages.PinPages, runner.FreePages);
             for (var i = 0; i < jobs.Length; i++)
@@ -60,10 +68,12 @@ public sealed class SharedMemoryTests : IDisposable
                 var failure = sequences[i].Output.Completion.Exception?.InnerException;
                 Assert.True(failure is null, $"{failure?.InnerException}");
                 var (ids, alone) = (Ids(heard[i]), Alone(create, jobs[i].Seed, jobs[i].Kind));
+                confirmed += heard[i].LastOrDefault()?.End?.Speculation?.Confirmed ?? 0;
                 Assert.Equal(heard[i].LastOrDefault()?.End is null ? alone.Take(ids.Length) : alone, ids);
             }
         }
         Assert.InRange(preemptions, 1, int.MaxValue);
+        Assert.InRange(confirmed, 10, int.MaxValue);
         Assert.InRange(pins, kind == "encoder-decoder" ? 0 : 20, kind == "encoder-decoder" ? 0 : int.MaxValue);
     }
 
@@ -81,11 +91,13 @@ public sealed class SharedMemoryTests : IDisposable
         }
     }
 
-    /// <summary>Each page has as many users as pasts and pins name it, no more are pinned than may be, and all others but those held back for pins can be taken.</summary>
-    private static void CheckPages(CpuRunner runner)
+    /// <summary>Each page has as many users as pasts and pins name it, no more are pinned than may be, all others but those held back for pins can be taken, and rows that nobody has hold none.</summary>
+    internal static void CheckPages(CpuRunner runner, GenerationLoop loop)
     {
+        PageList[] pasts = [.. runner.Pasts];
+        Assert.All(loop.Scheduler.FreeRows, row => Assert.Equal((0, 0), (pasts[2 * row].Pages.Length, pasts[2 * row + 1].Pages.Length)));
         var users = new int[runner.Pages.Pages];
-        foreach (var past in runner.Pasts)
+        foreach (var past in pasts)
             foreach (var page in past.Pages) users[page]++;
         foreach (var page in runner.Pins.SelectMany(pages => pages)) users[page]++;
         Assert.Equal(users, Enumerable.Range(0, users.Length).Select(runner.Pages.Users));
@@ -153,6 +165,9 @@ public sealed class SharedMemoryTests : IDisposable
             Priority = priority,
             Tenant = $"{seed % 2}",
             Arrived = TimeProvider.System.GetTimestamp(),
+            Speculation = !strategy.IsPure ? Models.Decoding.Speculation.None : seed % 2 == 0 ? Models.Decoding.Speculation.Draft : Models.Decoding.Speculation.Ngram,
+            SpeculationWidth = 3,
+            MaxTokens = MaxReply,
         };
     }
 }

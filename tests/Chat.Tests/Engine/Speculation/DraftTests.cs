@@ -28,6 +28,51 @@ public sealed class DraftTests
         Assert.Equal(guess, request.Guess);
     }
 
+    [Theory]
+    [InlineData(new[] { 5, 6, 7, 4, 5, 6, 8, 2, 5, 6, 7, 9 }, new[] { 9, 5, 6 }, new[] { 7, 9 }, new[] { 8, 2 }, null)]                 // each token once, the latest place where it stood
+    [InlineData(new[] { 5, 6, 7, 3, 4, 5, 6, 8, 2, 6, 9 }, new[] { 4, 5, 6 }, new[] { 8, 2 }, new[] { 7, 3 }, null)]                    // a longer end before a shorter one
+    [InlineData(new[] { 5, 6, 7, 3, 5, 6, 8, 3, 5, 6, 9, 3 }, new[] { 3, 5, 6 }, new[] { 9, 3 }, new[] { 8, 3 }, new[] { 7, 3 })]
+    public void Further_ngram_chains_begin_with_other_tokens(int[] context, int[] reply, int[] guess, int[] second, int[]? third)
+    {
+        var request = Request(0, context, reply, seed: 0);
+        (request.Most, request.SpareRows) = (2, [1, 2, 3]);
+        using var draft = new NgramDraft(End);
+        draft.Propose([request]);
+        Assert.Equal(guess, request.Guess);
+        Assert.Equal(third is null ? [second] : [second, third], request.Others.Select(chain => chain.ToArray()));
+    }
+
+    /// <summary>Against the obvious form: what the search says with the first tokens of the chains before it struck out, and from there on what it says.</summary>
+    [Fact]
+    public void A_models_further_chains_are_the_next_in_the_race()
+    {
+        using var toy = new ToyRunner(Vocabulary, 7);
+        using var draft = new ModelDraft(toy, End);
+        var chains = 0;
+        for (var seed = 0; seed < 40; seed++)
+        {
+            DraftRequest[] requests = [Request(0, [3 + seed % 7, 4], [5], seed), Request(4, [6, 3 + seed % 7], [7, 8], seed)];
+            (requests[0].Most, requests[0].SpareRows) = (1 + seed % 4, [1, 2, 3]);
+            (requests[1].Most, requests[1].SpareRows) = (3, [5]);
+            draft.Propose(requests);
+            foreach (var request in requests)
+            {
+                Assert.Equal(Obvious(request), request.Guess);
+                List<int> struck = [.. request.Guess.Take(1)];
+                foreach (var chain in request.Others)
+                {
+                    Assert.Equal(Obvious(request, without: struck), chain);
+                    struck.Add(chain[0]);
+                    chains++;
+                }
+                Assert.Equal(struck.Count, struck.Distinct().Count());
+                draft.Free(request.Row);
+            }
+            Assert.Equal(0, toy.Held);
+        }
+        Assert.InRange(chains, 60, 160);
+    }
+
     /// <summary>The draft against the obvious form: a fresh row for each guess.</summary>
     [Fact]
     public void A_model_guesses_what_the_search_says_of_its_own_scores_whatever_happened_since()
@@ -104,7 +149,7 @@ public sealed class DraftTests
         Assert.Equal([first, Scores.ArgMax(other.Decode([0], [first]))], request.Guess);
     }
 
-    private static int[] Obvious(DraftRequest request, int? most = null)
+    private static int[] Obvious(DraftRequest request, int? most = null, IReadOnlyList<int>? without = null)
     {
         var search = request.Search.Fork()!;
         var step = new SearchStep();
@@ -112,7 +157,9 @@ public sealed class DraftTests
         while (text.Count - request.Reply.Count < (most ?? request.Most))
         {
             using var fresh = new ToyRunner(Vocabulary, 1);
-            search.Step(fresh.Prefill([new(0, request.Context, text.ToArray())]).ToArray(), step);
+            var scores = fresh.Prefill([new(0, request.Context, text.ToArray())]).ToArray();
+            foreach (var token in text.Count == request.Reply.Count && without is not null ? [.. without, End] : Array.Empty<int>()) scores[token] = float.NegativeInfinity;
+            search.Step(scores, step);
             if (step.Next.Count == 0) break;
             text.Add(step.Next[0].Token);
         }

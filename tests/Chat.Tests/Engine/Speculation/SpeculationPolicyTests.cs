@@ -20,7 +20,7 @@ public sealed class SpeculationPolicyTests
         var policy = Measured(_ => 1, cost);
         var best = Enumerable.Range(1, SpeculationPolicy.Longest).MaxBy(length => SpeculationPolicy.Gain(acceptance, length, cost));
 
-        Assert.Equal(SpeculationPolicy.Gain(acceptance, best, cost) > 1.03 ? best : 0, policy.Choose(acceptance, 1, 0));
+        Assert.Equal(SpeculationPolicy.Gain(acceptance, best, cost) > 1.03 ? best : 0, Length(policy, acceptance, 1, 0));
     }
 
     [Theory]
@@ -28,7 +28,7 @@ public sealed class SpeculationPolicyTests
     public void Nothing_is_guessed_where_the_factor_is_below_one(double acceptance, double cost)
     {
         Assert.All(Enumerable.Range(1, 8), length => Assert.True(SpeculationPolicy.Gain(acceptance, length, cost) < 1.03));
-        Assert.Equal(0, Measured(_ => 1, cost).Choose(acceptance, 1, 0));
+        Assert.Equal(0, Length(Measured(_ => 1, cost), acceptance, 1, 0));
     }
 
     [Fact]
@@ -37,10 +37,10 @@ public sealed class SpeculationPolicyTests
         // Up to eight tokens a pass is bound by memory, from there on by arithmetic.
         var policy = Measured(tokens => Math.Max(1, tokens / 8.0), 0.1);
 
-        Assert.InRange(policy.Choose(0.8, 1, 0), 4, 7);
-        Assert.InRange(policy.Choose(0.8, 2, 0), 1, 3);
-        Assert.Equal(0, policy.Choose(0.8, 16, 0));
-        Assert.Equal(0, policy.Choose(0.8, 1, 31));
+        Assert.InRange(Length(policy, 0.8, 1, 0), 4, 7);
+        Assert.InRange(Length(policy, 0.8, 2, 0), 1, 3);
+        Assert.Equal(0, Length(policy, 0.8, 16, 0));
+        Assert.Equal(0, Length(policy, 0.8, 1, 31));
     }
 
     [Fact]
@@ -52,12 +52,12 @@ public sealed class SpeculationPolicyTests
         {
             for (var pass = 0; pass < passes; pass++)
             {
-                length = policy.Choose(0.8, 1, 0);
+                length = Length(policy, 0.8, 1, 0);
                 if (length > 0) policy.Guessed(1, length, length * cost);
                 policy.Passed(length + 1, 1 + 0.02 * length);
             }
         }
-        Assert.Equal(1, policy.Choose(0.8, 1, 0));
+        Assert.Equal(1, Length(policy, 0.8, 1, 0));
         Run(40);
         Assert.InRange(length, 4, 6);
 
@@ -65,6 +65,28 @@ public sealed class SpeculationPolicyTests
         Run(200);
         Assert.Equal(0, length);
     }
+
+    /// <summary>Against a table of all widths and lengths, by the sum over which chain is right first.</summary>
+    [Theory]
+    [InlineData(0.3, 0.5, 0.02, 0.0), InlineData(0.3, 0.5, 0.02, 0.03), InlineData(0.9, 0.1, 0.02, 0.01), InlineData(0.5, 0.3, 0.1, 0.2), InlineData(0.2, 0.8, 0.05, 0.05)]
+    public void Several_chains_are_chosen_where_a_table_of_all_says_so(double acceptance, double rescue, double cost, double perToken)
+    {
+        var policy = new SpeculationPolicy();
+        for (var tokens = 1; tokens <= 40; tokens++) policy.Passed(tokens, 1 + perToken * (tokens - 1));
+        for (var chains = 1; chains <= 4; chains++) policy.Guessed(chains, 4, 4 * cost);
+        double Rate(int length, int width)
+        {
+            var (begins, missed) = (acceptance, 1 - acceptance);
+            for (var chain = 1; chain < width; chain++) (begins, missed) = (begins + missed * rescue, missed * (1 - rescue));
+            return (1 + begins * Enumerable.Range(0, length).Sum(i => Math.Pow(acceptance, i))) / (1 + perToken * (width * (length + 1) - 1) + length * cost);
+        }
+        var best = (from length in Enumerable.Range(1, SpeculationPolicy.Longest) from width in Enumerable.Range(1, 4) select (length, width)).MaxBy(each => Rate(each.length, each.width));
+
+        Assert.Equal(Rate(best.length, best.width) > 1.03 ? best : (0, 1), policy.Choose(acceptance, rescue, 1, 0, 4));
+        Assert.Equal(1, policy.Choose(acceptance, rescue, 1, 0, 1).Width);
+    }
+
+    private static int Length(SpeculationPolicy policy, double acceptance, int guessing, int others) => policy.Choose(acceptance, 0.5, guessing, others, 1).Length;
 
     private static SpeculationPolicy Measured(Func<int, double> pass, double step)
     {

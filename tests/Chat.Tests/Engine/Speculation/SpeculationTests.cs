@@ -21,10 +21,10 @@ public sealed class SpeculationTests
     private static readonly Models.Decoding.Speculation[] Kinds = Enum.GetValues<Models.Decoding.Speculation>();
     private static readonly string[] Strategies = ["greedy", "sample", "sample-steady", "beam"];
 
-    private sealed record Job(int Strategy, Models.Decoding.Speculation Kind, int Arrives, int CancelsAfter, int ReadsEvery, int MaxTokens, int Emitted);
+    private sealed record Job(int Strategy, Models.Decoding.Speculation Kind, int Width, int Arrives, int CancelsAfter, int ReadsEvery, int MaxTokens, int Emitted);
 
-    private static readonly Gen<Job> Jobs = Gen.Select(Gen.Int[0, 3], Gen.Int[0, 2], Gen.Int[0, 8], Gen.OneOf(Gen.Const(int.MaxValue), Gen.Int[0, 12]), Gen.OneOf(Gen.Const(1), Gen.Int[2, 5]), Gen.Int[1, 20], Gen.Int[0, 4])
-        .Select((strategy, kind, arrives, cancels, reads, most, emitted) => new Job(strategy, Kinds[kind], arrives, cancels, reads, most, emitted));
+    private static readonly Gen<Job> Jobs = Gen.Select(Gen.Int[0, 3], Gen.Select(Gen.Int[0, 2], Gen.Int[1, 4]), Gen.Int[0, 8], Gen.OneOf(Gen.Const(int.MaxValue), Gen.Int[0, 12]), Gen.OneOf(Gen.Const(1), Gen.Int[2, 5]), Gen.Int[1, 20], Gen.Int[0, 4])
+        .Select((strategy, guessing, arrives, cancels, reads, most, emitted) => new Job(strategy, Kinds[guessing.Item1], guessing.Item2, arrives, cancels, reads, most, emitted));
 
     [Fact]
     public void Replies_are_the_same_with_and_without_guesses_in_any_company()
@@ -57,14 +57,14 @@ public sealed class SpeculationTests
     }
 
     /// <summary>The joint law of three tokens under γ = 2 against the target's, enumerated; χ² with 124 degrees stays below 184 in 99.9 % of runs.</summary>
-    [Theory, InlineData(0.0f, 1.0), InlineData(3.0f, 1.0), InlineData(3.0f, 0.7)]
-    public void Sampled_replies_follow_the_models_law(float blur, double topP)
+    [Theory, InlineData(0.0f, 1.0, 1), InlineData(3.0f, 1.0, 1), InlineData(3.0f, 0.7, 1), InlineData(3.0f, 1.0, 3)]
+    public void Sampled_replies_follow_the_models_law(float blur, double topP, int width)
     {
         const int size = 7, runs = 20_000;
-        var options = new DecodingOptions { Temperature = 0.8, TopP = topP, MinTokens = 3, MaxTokens = 3 };
-        using var runner = new ToyRunner(size, 1);
-        using var speculator = new Speculator(new Dictionary<Models.Decoding.Speculation, IDraftProposer> { [Models.Decoding.Speculation.Draft] = new ModelDraft(new ToyRunner(size, 1) { Blur = blur }, End) }, () => new Always(2), TimeProvider.System);
-        var loop = new GenerationLoop(new EngineOptions { Rows = 1 }, TimeProvider.System) { Speculator = speculator };
+        var options = new DecodingOptions { Temperature = 0.8, TopP = topP, MinTokens = 3, MaxTokens = 3, SpeculationWidth = width };
+        using var runner = new ToyRunner(size, width);
+        using var speculator = new Speculator(new Dictionary<Models.Decoding.Speculation, IDraftProposer> { [Models.Decoding.Speculation.Draft] = new ModelDraft(new ToyRunner(size, width) { Blur = blur }, End) }, () => new Always(2, width), TimeProvider.System);
+        var loop = new GenerationLoop(new EngineOptions { Rows = width }, TimeProvider.System) { Speculator = speculator };
         var counts = new Dictionary<(int, int, int), int>();
         for (var seed = 0; seed < runs; seed++)
         {
@@ -114,7 +114,7 @@ public sealed class SpeculationTests
         {
             var options = Catalog.Strategies[strategy].Defaults with
             {
-                Seed = seed, MaxTokens = 36, RepetitionPenalty = 1, NoRepeatNgram = 0,
+                Seed = seed, MaxTokens = 36, SpeculationWidth = 1 + seed % 3, RepetitionPenalty = 1, NoRepeatNgram = 0,
                 GuidedRegex = given.TryGetProperty("guidedRegex", out var regex) ? regex.GetString() : null, GuidedJson = given.TryGetProperty("guidedJson", out var json) ? json : null,
             };
             return Start(Catalog.Strategies[strategy], options, kind, [2 + seed % 9, 5], [], tokens);
@@ -139,6 +139,81 @@ public sealed class SpeculationTests
             Assert.InRange(confirmed, kind == Models.Decoding.Speculation.Draft ? 20 : 1, 1000);
         }
         Assert.InRange(ended, 2, replies);
+    }
+
+    /// <summary>Chains beside each other, the right one now at this place and now at that: what counts is which is right, not where it stands. Equal ones are checked once.</summary>
+    [Theory]
+    [InlineData(new[] { "right", "wrong", "wrong" }, 5, 3 * 5), InlineData(new[] { "wrong", "right", "wrong" }, 5, 3 * 5), InlineData(new[] { "wrong", "wrong", "right" }, 5, 3 * 5)]
+    [InlineData(new[] { "right", "right", "right" }, 5, 5), InlineData(new[] { "wrong", "half", "right" }, 10, 2 * 10), InlineData(new[] { "wrong", "wrong" }, 20, 2 * 20)]
+    [InlineData(new[] { "none", "right" }, 20, 0), InlineData(new[] { "wrong", "none", "right" }, 5, 2 * 5)]
+    public void The_chain_that_is_right_is_kept_wherever_it_stands(string[] chains, int passes, int chainsChecked)
+    {
+        using var runner = Toy(4);
+        var options = new DecodingOptions { MinTokens = 21, MaxTokens = 21, Seed = 8, SpeculationWidth = 4 };
+        var alone = Ids(Alone(runner, Start(new Sample(), options, Models.Decoding.Speculation.None, [3, 4], [])));
+        using var speculator = new Speculator(new Dictionary<Models.Decoding.Speculation, IDraftProposer> { [Models.Decoding.Speculation.Draft] = new Told(alone, chains) }, () => new Always(3, chains.Length), TimeProvider.System);
+        var heard = Hear(new(new EngineOptions { Rows = 4 }, TimeProvider.System) { Speculator = speculator }, runner, Start(new Sample(), options, Models.Decoding.Speculation.Draft, [3, 4], []));
+
+        Assert.Equal(alone, Ids(heard));
+        var use = heard[^1].End!.Speculation!;
+        Assert.Equal((passes, 20 - passes), (use.Passes, use.Confirmed));
+        Assert.InRange(use.Guessed, chainsChecked * 2, chainsChecked * 3);                  // a chain has three, fewer near the reply's end
+        Assert.Equal(0, runner.Held);
+    }
+
+    [Theory, InlineData("greedy"), InlineData("sample")]
+    public void Further_chains_save_passes_and_one_chain_is_what_it_was(string strategy)
+    {
+        SpeculationUse Use(int width, int rows)
+        {
+            var sum = new SpeculationUse(0, 0, 0);
+            for (var seed = 0; seed < 20; seed++)
+            {
+                using var runner = Toy(rows);
+                using var speculator = Speculator(new ToyRunner(Vocabulary, rows) { Blur = 4, Tiredness = 0.1f }, () => new Always(2, width));
+                var options = new DecodingOptions { MinTokens = 21, MaxTokens = 21, Seed = seed, SpeculationWidth = width };
+                var use = Hear(new(new EngineOptions { Rows = rows }, TimeProvider.System) { Speculator = speculator }, runner,
+                    Start(Catalog.Strategies[strategy], options, Models.Decoding.Speculation.Draft, [3 + seed % 5, 4], []))[^1].End!.Speculation!;
+                sum = new(sum.Passes + use.Passes, sum.Guessed + use.Guessed, sum.Confirmed + use.Confirmed);
+            }
+            return sum;
+        }
+        var (chain, two, three) = (Use(1, 4), Use(2, 4), Use(3, 4));
+
+        Assert.Equal(chain, Use(3, rows: 1));                                               // no row is free, nobody waits for one
+        Assert.InRange(two.Passes, 1, chain.Passes - 1);
+        Assert.InRange(three.Passes, 1, two.Passes - 1);
+    }
+
+    /// <summary>Where memory does not suffice for copies, chains beside the first are given up before the first, and nobody is set back.</summary>
+    [Theory, InlineData(6), InlineData(8), InlineData(10), InlineData(40)]
+    public void Nobody_makes_room_for_further_chains(int pages)
+    {
+        var options = new DecodingOptions { MinTokens = 15, MaxTokens = 15, Seed = 2, SpeculationWidth = 4 };
+        using var runner = new ToyRunner(Vocabulary, 4) { Tiredness = 0.1f, Pages = pages };
+        using var speculator = Speculator(new ToyRunner(Vocabulary, 4) { Blur = 4, Tiredness = 0.1f }, () => new Always(5, 4));
+        var heard = Hear(new(new EngineOptions { Rows = 4 }, TimeProvider.System) { Speculator = speculator }, runner, Start(new Sample(), options, Models.Decoding.Speculation.Draft, [3, 4], []));
+
+        Assert.Equal(Ids(Alone(runner, Start(new Sample(), options, Models.Decoding.Speculation.None, [3, 4], []))), Ids(heard));
+        Assert.InRange(heard[^1].End!.Speculation!.Guessed, 1, 4 * 5 * 14);
+        Assert.Equal(0, runner.Held);
+    }
+
+    [Theory, InlineData("fork"), InlineData("verify"), InlineData("truncate"), InlineData("free")]
+    public void A_model_that_fails_over_further_chains_keeps_no_row(string call)
+    {
+        var (calls, failures) = (0, new List<Exception>());
+        using var runner = new ToyRunner(Vocabulary, 6) { Tiredness = 0.1f, Before = c => { if (c == call && ++calls == 4) throw new InvalidOperationException("no memory"); } };
+        using var speculator = Speculator(new ToyRunner(Vocabulary, 6) { Blur = 4, Tiredness = 0.1f }, () => new Always(3, 3));
+        var loop = new GenerationLoop(new EngineOptions { Rows = 6, OnFailure = failures.Add }, TimeProvider.System) { Speculator = speculator };
+        var sequences = Enumerable.Range(0, 2).Select(seed => Start(new Sample(), new DecodingOptions { MinTokens = 20, MaxTokens = 20, Seed = seed, SpeculationWidth = 3 }, Models.Decoding.Speculation.Draft, [3, 4 + seed], [])).ToArray();
+        foreach (var sequence in sequences) loop.Submit(sequence);
+        while (loop.Step(runner)) { }
+
+        Assert.Single(failures);
+        Assert.All(sequences, sequence => Assert.True(sequence.Output.Completion.IsCompleted || sequence.Output.Count > 0));
+        Assert.InRange(runner.Held, 0, call == "free" ? 1 : 0);                             // the row that could not be freed
+        Assert.Equal(6, loop.Scheduler.FreeRows.Distinct().Count());
     }
 
     [Theory, InlineData("greedy"), InlineData("sample")]
@@ -190,7 +265,7 @@ public sealed class SpeculationTests
         using var folder = new TemporaryFolder();
         EvaWeights.Save(model, folder.At(Checkpoint.SingleFile));
         using var checkpoint = Checkpoint.OpenFolder(folder.Path);
-        Compare(format => new(model.Config, checkpoint, 4, format), strategy, model.Config.VocabularySize, model.Config.MaxReply);
+        Compare(format => new(model.Config, checkpoint, 16, format), strategy, model.Config.VocabularySize, model.Config.MaxReply);
     }
 
     [Theory, InlineData("llama", "sample"), InlineData("qwen3", "sample"), InlineData("mistral", "sample"), InlineData("gpt2", "greedy")]
@@ -200,7 +275,7 @@ public sealed class SpeculationTests
         using var folder = new TemporaryFolder();
         DecoderWeights.Save(model, folder.At(Checkpoint.SingleFile));
         using var checkpoint = Checkpoint.OpenFolder(folder.Path);
-        Compare(format => new(model.Config, checkpoint, 4, 14, 14, format), strategy, model.Config.VocabularySize, 14);
+        Compare(format => new(model.Config, checkpoint, 16, 14, 14, format), strategy, model.Config.VocabularySize, 14);
     }
 
     /// <summary>The same weights in four bits are the draft: right often, not always.</summary>
@@ -212,13 +287,13 @@ public sealed class SpeculationTests
             [Models.Decoding.Speculation.Ngram] = new NgramDraft(End),
             [Models.Decoding.Speculation.Draft] = new ModelDraft(create(WeightFormat.Int4), End),
         }, () => new Whim(5), TimeProvider.System);
-        var loop = new GenerationLoop(new EngineOptions { Rows = 4 }, TimeProvider.System) { Speculator = speculator };
+        var loop = new GenerationLoop(new EngineOptions { Rows = runner.Rows }, TimeProvider.System) { Speculator = speculator };
         Sequence Make(int i, Models.Decoding.Speculation kind) =>
-            Start(Catalog.Strategies[strategy], new DecodingOptions { MinTokens = 0, MaxTokens = longest - i, Seed = i }, kind, TinyModel.Ids(3 + 2 * i, i), [], vocabulary);
+            Start(Catalog.Strategies[strategy], new DecodingOptions { MinTokens = 0, MaxTokens = longest - i, Seed = i, SpeculationWidth = 3 }, kind, TinyModel.Ids(3 + 2 * i, i), [], vocabulary);
 
         var sequences = Enumerable.Range(0, 5).Select(i => Make(i, Kinds[1 + i % 2])).ToArray();
         foreach (var sequence in sequences) loop.Submit(sequence);
-        while (loop.Step(runner)) { }
+        while (loop.Step(runner)) SharedMemoryTests.CheckPages(runner, loop);
 
         var confirmed = 0;
         for (var i = 0; i < sequences.Length; i++)
@@ -262,7 +337,7 @@ public sealed class SpeculationTests
     private static Sequence Start(int seed, Job job, Models.Decoding.Speculation kind)
     {
         var strategy = Catalog.Strategies[Strategies[job.Strategy]];
-        return Start(strategy, strategy.Defaults with { Seed = seed, MaxTokens = job.MaxTokens + job.Emitted, MinTokens = 0, Antonyms = false }, kind, [2 + seed, 5, 6, 7, 5, 6, 3], [.. Enumerable.Range(4, job.Emitted)]);
+        return Start(strategy, strategy.Defaults with { SpeculationWidth = job.Width, Seed = seed, MaxTokens = job.MaxTokens + job.Emitted, MinTokens = 0, Antonyms = false }, kind, [2 + seed, 5, 6, 7, 5, 6, 3], [.. Enumerable.Range(4, job.Emitted)]);
     }
 
     private static Sequence Start(IDecodingStrategy strategy, DecodingOptions options, Models.Decoding.Speculation kind, int[] context, int[] emitted, int vocabulary = Vocabulary) =>
@@ -279,6 +354,7 @@ public sealed class SpeculationTests
             Text = new(tokens, ["ijk"]),
             Arrived = TimeProvider.System.GetTimestamp(),
             Speculation = strategy.IsPure ? kind : Models.Decoding.Speculation.None,
+            SpeculationWidth = options.SpeculationWidth,
             MaxTokens = options.MaxTokens,
         };
 
@@ -286,20 +362,52 @@ public sealed class SpeculationTests
     private static string Text(IEnumerable<GenerationChunk> chunks) => string.Concat(chunks.Select(c => c.Text));
     private static IEnumerable<float> Logprobs(IEnumerable<GenerationChunk> chunks) => chunks.SelectMany(c => c.Tokens).Select(t => t.Chosen.Logprob);
 
+    /// <summary>Guesses what it was told will be said, or something else: wrong from the first token on, or from the second.</summary>
+    private sealed class Told(int[] reply, string[] chains) : IDraftProposer
+    {
+        public void Propose(ReadOnlySpan<DraftRequest> requests)
+        {
+            foreach (var request in requests)
+            {
+                request.Guess.Clear();
+                request.Others.Clear();
+                Assert.Equal(chains.Length - 1, request.SpareRows.Count);
+                request.Guess.AddRange(Chain(request, 0));
+                for (var i = 1; i < chains.Length; i++) request.Others.Add([.. Chain(request, i)]);
+            }
+        }
+
+        public void Free(int row) { }
+        public void Dispose() { }
+
+        private IEnumerable<int> Chain(DraftRequest request, int number)
+        {
+            int Wrong(int token) => 2 + (token - 2 + 1 + number) % (Vocabulary - 2);
+            int[] ahead = [.. reply.Skip(request.Reply.Count).Take(request.Most)];
+            return chains[number] switch
+            {
+                "right" => ahead,
+                "wrong" => ahead.Select(Wrong),
+                "half" => ahead.Select((token, i) => i == 0 ? token : Wrong(token)),
+                _ => [],
+            };
+        }
+    }
+
     /// <summary>Any length, now this and now that.</summary>
-    private sealed class Whim(int seed) : ISpeculationPolicy
+    internal sealed class Whim(int seed) : ISpeculationPolicy
     {
         private readonly Random random = new(seed);
 
-        public int Choose(double acceptance, int guessing, int others) => random.Next(6);
+        public (int Length, int Width) Choose(double acceptance, double rescue, int guessing, int others, int width) => (random.Next(6), 1 + random.Next(width));
         public void Passed(int tokens, double seconds) { }
-        public void Guessed(int replies, int steps, double seconds) { }
+        public void Guessed(int chains, int steps, double seconds) { }
     }
 
-    private sealed class Always(int length) : ISpeculationPolicy
+    private sealed class Always(int length, int width = 1) : ISpeculationPolicy
     {
-        public int Choose(double acceptance, int guessing, int others) => length;
+        public (int Length, int Width) Choose(double acceptance, double rescue, int guessing, int others, int most) => (length, Math.Min(width, most));
         public void Passed(int tokens, double seconds) { }
-        public void Guessed(int replies, int steps, double seconds) { }
+        public void Guessed(int chains, int steps, double seconds) { }
     }
 }
