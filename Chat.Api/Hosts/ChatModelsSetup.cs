@@ -4,14 +4,14 @@ using Chat.Models.Decoding;
 
 namespace Chat.Api.Hosts;
 
-/// <summary>Where a gateway's models are: on the hosts that <c>Hosts:Addresses</c> names, else in this process.</summary>
+/// <summary>Where a gateway's models are: on the hosts that <c>Hosts:Addresses</c> and <c>Hosts:Dns</c> name, else in this process.</summary>
 internal static class ChatModelsSetup
 {
     public static void AddChatModels(this WebApplicationBuilder builder)
     {
         var options = HostsOptions.Read(builder.Configuration);
         builder.Services.AddSingleton(options);
-        if (options.Addresses.Length == 0)
+        if (options.Addresses.Length + options.Dns.Length == 0)
         {
             builder.AddInProcessModels();
             return;

@@ -6,8 +6,14 @@ internal sealed record HostsOptions
     public const string Section = "Hosts";
     private const int ShortestKey = 16;
 
-    /// <summary>A gateway's model hosts, <c>http://host:5090</c>; none = it serves models itself.</summary>
+    /// <summary>A gateway's model hosts, <c>http://host:5090</c>; none, here and in <see cref="Dns"/> = it serves models itself.</summary>
     public string[] Addresses { get; init; } = [];
+
+    /// <summary>Names that stand for several model hosts, one at each address of the name: <c>http://model-hosts:5090</c>, a headless service of Kubernetes for instance.</summary>
+    public string[] Dns { get; init; } = [];
+
+    /// <summary>Between two look-ups of the names.</summary>
+    public double DnsSeconds { get; init; } = 10;
 
     /// <summary>Shared by all gateways and hosts of an installation.</summary>
     public string? Key { get; init; }
@@ -20,6 +26,9 @@ internal sealed record HostsOptions
 
     /// <summary>How long a gateway waits for a host's first token before it asks another one.</summary>
     public double FirstTokenSeconds { get; init; } = 30;
+
+    /// <summary>How long a gateway waits for a host's first token before it asks a second one as well; 0 = it does not.</summary>
+    public double HedgeAfterSeconds { get; init; }
 
     /// <summary>How long one reply may take in all; travels to the host as the call's deadline.</summary>
     public double ReplySeconds { get; init; } = 600;
@@ -34,9 +43,10 @@ internal sealed record HostsOptions
     public static HostsOptions Read(IConfiguration configuration)
     {
         var options = configuration.GetSection(Section).Get<HostsOptions>() ?? new();
-        foreach (var (name, value) in new[] { (nameof(FirstTokenSeconds), options.FirstTokenSeconds), (nameof(ReplySeconds), options.ReplySeconds), (nameof(PollSeconds), options.PollSeconds), (nameof(DrainSeconds), options.DrainSeconds) })
+        foreach (var (name, value) in new[] { (nameof(FirstTokenSeconds), options.FirstTokenSeconds), (nameof(ReplySeconds), options.ReplySeconds), (nameof(PollSeconds), options.PollSeconds), (nameof(DrainSeconds), options.DrainSeconds), (nameof(DnsSeconds), options.DnsSeconds) })
             if (value is not (> 0 and <= 86_400)) throw new InvalidOperationException($"{Section}:{name} must be above 0 and at most 86400, not {value}.");
-        foreach (var address in options.Addresses.Append(options.Listen))
+        if (options.HedgeAfterSeconds is not (>= 0 and <= 86_400)) throw new InvalidOperationException($"{Section}:{nameof(HedgeAfterSeconds)} must be from 0 to 86400, not {options.HedgeAfterSeconds}.");
+        foreach (var address in options.Addresses.Concat(options.Dns).Append(options.Listen))
             if (!Uri.TryCreate(address, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https") || uri.PathAndQuery != "/")
                 throw new InvalidOperationException($"{Section}: '{address}' is no address of a model host; it takes the form http://localhost:5090.");
         if (options.Key is { Length: < ShortestKey }) throw new InvalidOperationException($"{Section}:Key must have at least {ShortestKey} characters.");

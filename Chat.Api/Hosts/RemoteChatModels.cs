@@ -1,21 +1,26 @@
+using System.Net;
+using System.Net.Sockets;
 using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
 using Chat.Models.Decoding;
 using Polly;
+using Polly.Hedging;
 using Polly.Retry;
 
 namespace Chat.Api.Hosts;
 
 /// <summary>
 /// The models of this gateway's hosts. A reply whose host fails before its first token begins at another one; one whose host fails later goes on
-/// at another one behind what was emitted, where its strategy is pure. Each host is tried once a reply. Thread-safe.
+/// at another one behind what was emitted, where its strategy is pure. Each host is tried once a reply; one that is slow to begin may be raced against a
+/// second one. Hosts behind a name come and go with its addresses. Thread-safe.
 /// </summary>
 internal sealed class RemoteChatModels : BackgroundService, IChatModels
 {
     // A gateway that starts beside its hosts waits for the first of them so long, and then starts without.
     private static readonly TimeSpan FirstLook = TimeSpan.FromSeconds(5), BetweenFirstLooks = TimeSpan.FromMilliseconds(200);
+    private static readonly ResiliencePropertyKey<Beginning> BeginningOf = new("beginning");
     private static readonly TimeSpan ComeAgain = TimeSpan.FromSeconds(5);
 
     private readonly HostsOptions options;
@@ -24,26 +29,51 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
     private readonly JsonObject? configured;
     private readonly TimeProvider time;
     private readonly ILogger<RemoteChatModels> logger;
-    private readonly RemoteHost[] hosts;
-    private readonly ResiliencePipeline anotherHost;
+    private readonly Func<string, CancellationToken, Task<IPAddress[]>> resolve;
+    private readonly Dictionary<Uri, IPAddress[]> resolved = [];
+    private readonly ResiliencePipeline<RemoteHost.RemoteReply> anotherHost;
+    private volatile IReadOnlyList<RemoteHost> hosts = [];
     private volatile IReadOnlyList<HostOffer> offers = [];
+    private long resolvedAt;
 
     /// <param name="configured">Options of <c>Decoding:Default</c>.</param>
+    /// <param name="resolve">The addresses of a name, as the system knows them by default.</param>
     /// <exception cref="GenerationException">They name what no strategy knows.</exception>
-    public RemoteChatModels(HostsOptions options, ModelsOptions models, DecodingCatalog catalog, JsonObject? configured, TimeProvider time, ILogger<RemoteChatModels> logger)
+    public RemoteChatModels(HostsOptions options, ModelsOptions models, DecodingCatalog catalog, JsonObject? configured, TimeProvider time, ILogger<RemoteChatModels> logger,
+        Func<string, CancellationToken, Task<IPAddress[]>>? resolve = null)
     {
+        this.resolve = resolve ?? Dns.GetHostAddressesAsync;
         (this.options, defaultModel, this.catalog, this.configured, this.time, this.logger) = (options, models.Default, catalog, configured, time, logger);
         // What does not depend on a model is checked before there is one.
         catalog.CheckDefault(configured, new(int.MaxValue, int.MaxValue, int.MaxValue, HasAntonyms: true));
-        hosts = [.. options.Addresses.Distinct().Select(a => new RemoteHost(new(a), options, time, logger))];
-        anotherHost = new ResiliencePipelineBuilder { TimeProvider = time }
-            .AddRetry(new RetryStrategyOptions
+        UseHosts();
+        var pipeline = new ResiliencePipelineBuilder<RemoteHost.RemoteReply> { TimeProvider = time };
+        if (options.HedgeAfterSeconds > 0)
+            pipeline.AddHedging(new HedgingStrategyOptions<RemoteHost.RemoteReply>
             {
-                ShouldHandle = new PredicateBuilder().Handle<HostFailedException>(),
-                MaxRetryAttempts = hosts.Length,     // the last attempt finds no host left
+                ShouldHandle = new PredicateBuilder<RemoteHost.RemoteReply>().Handle<GenerationException>(e => e.Error is GenerationError.Unavailable or GenerationError.Busy),     // the other one may answer yet
+                MaxHedgedAttempts = 1,
+                Delay = TimeSpan.FromSeconds(options.HedgeAfterSeconds),
+                ActionGenerator = race => MayHedge(race.PrimaryContext.Properties.GetValue(BeginningOf, null!)) ? () => race.Callback(race.ActionContext) : null,
+            });
+        anotherHost = pipeline
+            .AddRetry(new RetryStrategyOptions<RemoteHost.RemoteReply>
+            {
+                ShouldHandle = new PredicateBuilder<RemoteHost.RemoteReply>().Handle<HostFailedException>(),
+                MaxRetryAttempts = int.MaxValue,     // the last attempt finds no host left
                 Delay = TimeSpan.Zero,
             })
             .Build();
+    }
+
+    /// <summary>A reply that looks for a host; two branches of a race share it.</summary>
+    private sealed class Beginning(HostOffer offer)
+    {
+        public HostOffer Offer => offer;
+        public Lock Sync { get; } = new();
+        public HashSet<RemoteHost> Tried { get; } = [];
+        public bool IsHedged { get; set; }
+        public HostFailedException? LastFailure { get; set; }
     }
 
     /// <summary>What some host serves or has served: one that is away for a moment does not make its models unknown.</summary>
@@ -95,11 +125,11 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
         var offer = Find(request.Model);
         // Spelled out here, so that hosts with other defaults, and a second host, draw the same seed.
         request = request with { Decoding = Check(request.Model, request.Decoding) };
-        var (tried, until) = (new HashSet<RemoteHost>(), time.GetUtcNow() + TimeSpan.FromSeconds(options.ReplySeconds));
+        var (beginning, until) = (new Beginning(offer), time.GetUtcNow() + TimeSpan.FromSeconds(options.ReplySeconds));
         var (emitted, isFirst) = (request.Emitted.ToList(), true);
         for (; ; )
         {
-            using var reply = await BeginAsync(offer, request with { Emitted = emitted }, until, tried, cancellation);
+            using var reply = await BeginAsync(beginning, request with { Emitted = emitted }, until, cancellation);
             HostFailedException? failure;
             do
             {
@@ -123,11 +153,12 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
         var began = time.GetTimestamp();
         for (; ; )
         {
+            await ResolveAsync(cancellationToken);
             await PollAsync(cancellationToken);
             if (hosts.Any(h => h.IsUp)) break;
             if (time.GetElapsedTime(began) > FirstLook)
             {
-                logger.LogWarning("No model host answers yet: {Hosts}", string.Join(", ", options.Addresses));
+                logger.LogWarning("No model host answers yet: {Hosts}", string.Join(", ", options.Addresses.Concat(options.Dns)));
                 break;
             }
             await Task.Delay(BetweenFirstLooks, time, cancellationToken);
@@ -140,7 +171,11 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
         using var timer = new PeriodicTimer(TimeSpan.FromSeconds(options.PollSeconds), time);
         try
         {
-            while (await timer.WaitForNextTickAsync(stoppingToken)) await PollAsync(stoppingToken);
+            while (await timer.WaitForNextTickAsync(stoppingToken))
+            {
+                if (time.GetElapsedTime(resolvedAt) >= TimeSpan.FromSeconds(options.DnsSeconds)) await ResolveAsync(stoppingToken);
+                await PollAsync(stoppingToken);
+            }
         }
         catch (OperationCanceledException) { }
     }
@@ -149,6 +184,41 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
     {
         foreach (var host in hosts) host.Dispose();
         base.Dispose();
+    }
+
+    /// <summary>Looks the names up, and takes what they say now; a name that cannot be looked up keeps the addresses it had. Never called twice at once.</summary>
+    private async Task ResolveAsync(CancellationToken cancellation)
+    {
+        resolvedAt = time.GetTimestamp();
+        if (options.Dns.Length == 0) return;
+        foreach (var address in options.Dns.Select(d => new Uri(d)))
+        {
+            try
+            {
+                if (await resolve(address.IdnHost, cancellation) is { Length: > 0 } found) resolved[address] = found;
+            }
+            catch (SocketException e) { logger.LogWarning("Hosts:Dns: {Name} cannot be looked up: {Reason}", address.Host, e.Message); }
+        }
+        UseHosts();
+    }
+
+    /// <summary>Hosts as they are named and looked up now; one that is gone leaves when its replies have ended.</summary>
+    private void UseHosts()
+    {
+        var (before, wanted) = (hosts, new Dictionary<string, (Uri Address, IPAddress? At)>());
+        foreach (var address in options.Addresses.Select(a => new Uri(a))) wanted[RemoteHost.NameOf(address, null)] = (address, null);
+        foreach (var (address, found) in resolved)
+            foreach (var at in found) wanted[RemoteHost.NameOf(address, at)] = (address, at);
+
+        foreach (var host in before)
+            if (host.IsLeaving != !wanted.ContainsKey(host.Name))
+            {
+                host.IsLeaving = !host.IsLeaving;
+                logger.LogInformation("Model host {Host} {Change}", host.Name, host.IsLeaving ? "leaves" : "stays");
+            }
+        List<RemoteHost> gone = [.. before.Where(h => h is { IsLeaving: true, Own: 0 })];
+        hosts = [.. before.Except(gone), .. wanted.Where(w => before.All(h => h.Name != w.Key)).Select(w => new RemoteHost(w.Value.Address, w.Value.At, options, time, logger))];
+        foreach (var host in gone) host.Dispose();
     }
 
     private async Task PollAsync(CancellationToken cancellation)
@@ -160,34 +230,65 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
         offers = [.. ModelServing.InOrder(known, o => o.Description, defaultModel)];
     }
 
-    private async Task<RemoteHost.RemoteReply> BeginAsync(HostOffer offer, GenerationRequest request, DateTimeOffset until, HashSet<RemoteHost> tried, CancellationToken cancellation)
+    private async Task<RemoteHost.RemoteReply> BeginAsync(Beginning beginning, GenerationRequest request, DateTimeOffset until, CancellationToken cancellation)
     {
-        HostFailedException? last = null;
-        return await anotherHost.ExecuteAsync(async token =>
+        var context = ResilienceContextPool.Shared.Get(cancellation);
+        context.Properties.Set(BeginningOf, beginning);
+        try
         {
-            var host = Choose(offer, request, tried);
-            if (host is null) throw last is { Reason.Error: GenerationError.Busy } busy ? busy.Reason : GiveUp($"No model host answers for '{request.Model}' now. Try again in {ComeAgain.TotalSeconds:0} seconds.", last);
-            tried.Add(host);
-            try { return await host.BeginAsync(request, offer.Description.Hash, until, token); }
-            catch (HostFailedException e)
+            return await anotherHost.ExecuteAsync(async begun =>
             {
-                logger.LogInformation("Reply {Reply}: {Failure}", request.RequestId, e.Message);
-                last = e;
-                throw;
-            }
-        }, cancellation);
+                var host = Choose(beginning, request);
+                if (host is null) throw beginning.LastFailure is { Reason.Error: GenerationError.Busy } busy ? busy.Reason
+                    : Unavailable($"No model host answers for '{request.Model}' now. Try again in {ComeAgain.TotalSeconds:0} seconds.", beginning.LastFailure);
+                try { return await host.BeginAsync(request, beginning.Offer.Description.Hash, until, begun.CancellationToken, cancellation); }
+                catch (HostFailedException e)
+                {
+                    logger.LogInformation("Reply {Reply}: {Failure}", request.RequestId, e.Message);
+                    beginning.LastFailure = e;
+                    throw;
+                }
+            }, context);
+        }
+        catch (GenerationException e) when (e.Error == GenerationError.Unavailable)
+        {
+            ChatMeter.Ended("error");     // the host would have counted it, were it there
+            throw;
+        }
+        finally
+        {
+            ResilienceContextPool.Shared.Return(context);
+        }
     }
 
-    private RemoteHost? Choose(HostOffer offer, GenerationRequest request, HashSet<RemoteHost> tried)
+    private RemoteHost? Choose(Beginning beginning, GenerationRequest request)
     {
-        var able = hosts.Where(h => !tried.Contains(h) && Serves(h, offer)).ToList();
-        if (able.Count == 0) return null;
-        var loads = able.Select(h => new HostLoad(h.Name, h.Active, h.Offers.First(o => o.Description.Hash == offer.Description.Hash).Limits.Rows)).ToList();
-        return able[HostChoice.Choose(loads, HostChoice.PrefixOf(offer.Description.Hash, request.Messages))];
+        lock (beginning.Sync)
+        {
+            var able = Able(beginning);
+            if (able.Count == 0) return null;
+            var hash = beginning.Offer.Description.Hash;
+            var loads = able.Select(h => new HostLoad(h.Name, h.Active, h.Offers.First(o => o.Description.Hash == hash).Limits.Rows)).ToList();
+            var host = able[HostChoice.Choose(loads, HostChoice.PrefixOf(hash, request.Messages))];
+            beginning.Tried.Add(host);
+            return host;
+        }
     }
+
+    /// <summary>Whether a second host may be asked beside the first; true once a reply.</summary>
+    private bool MayHedge(Beginning beginning)
+    {
+        lock (beginning.Sync)
+        {
+            if (beginning.IsHedged || Able(beginning).Count == 0) return false;
+            return beginning.IsHedged = true;
+        }
+    }
+
+    private List<RemoteHost> Able(Beginning beginning) => [.. hosts.Where(h => !beginning.Tried.Contains(h) && Serves(h, beginning.Offer))];
 
     private static bool Serves(RemoteHost host, HostOffer offer) =>
-        host is { IsUp: true, IsDraining: false } && host.Offers.Any(o => o.Description.Id == offer.Description.Id && o.Description.Hash == offer.Description.Hash);
+        host is { IsUp: true, IsDraining: false, IsLeaving: false } && host.Offers.Any(o => o.Description.Id == offer.Description.Id && o.Description.Hash == offer.Description.Hash);
 
     /// <returns>Why there is no next chunk; <c>null</c> when there is.</returns>
     private static async Task<HostFailedException?> NextAsync(RemoteHost.RemoteReply reply, CancellationToken cancellation)
@@ -205,12 +306,13 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
     private RemoteHost Named(string name) => hosts.FirstOrDefault(h => h.Name == name)
         ?? throw new ChatException(ChatError.NotFound, $"No such model host. Known: {string.Join(", ", hosts.Select(h => h.Name))}.");
 
-    // The host would have counted it, were it there.
-    private static GenerationException GiveUp(string sentence, HostFailedException? last)
+    private static GenerationException GiveUp(string sentence, HostFailedException last)
     {
-        ChatMeter.Ended("error");
-        return new(GenerationError.Unavailable, sentence, inner: last) { RetryAfter = ComeAgain };
+        ChatMeter.Ended("error");     // the host would have counted it, were it there
+        return Unavailable(sentence, last);
     }
+
+    private static GenerationException Unavailable(string sentence, HostFailedException? last) => new(GenerationError.Unavailable, sentence, inner: last) { RetryAfter = ComeAgain };
 
     private HostOffer Find(string model) => offers.FirstOrDefault(o => o.Description.Id == model) ?? throw (offers.Count == 0
         ? new GenerationException(GenerationError.Unavailable, $"No model is served yet. Try again in {ComeAgain.TotalSeconds:0} seconds.") { RetryAfter = ComeAgain }

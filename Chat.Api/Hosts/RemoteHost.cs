@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.Sockets;
 using Chat.Api.Hosts.Wire;
 using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
@@ -37,7 +39,7 @@ internal sealed class RemoteHost : IDisposable
     private readonly GrpcChannel channel;
     private readonly ModelHost.ModelHostClient client;
     private readonly Metadata headers = [];
-    private readonly ResiliencePipeline beginning;
+    private readonly ResiliencePipeline firstToken;
     private readonly CircuitBreakerManualControl breaker = new();
     private volatile View view = new(false, false, [], 0);
     private int own;
@@ -45,9 +47,10 @@ internal sealed class RemoteHost : IDisposable
     /// <param name="Others">Requests that other gateways had there when it was asked.</param>
     private sealed record View(bool IsUp, bool IsDraining, IReadOnlyList<HostOffer> Offers, int Others);
 
-    public RemoteHost(Uri address, HostsOptions options, TimeProvider time, ILogger logger)
+    /// <param name="at">Which of the addresses that the name stands for; the name is still the one that its certificate must have. <c>null</c> = any.</param>
+    public RemoteHost(Uri address, IPAddress? at, HostsOptions options, TimeProvider time, ILogger logger)
     {
-        (this.options, this.time, this.logger, Name) = (options, time, logger, address.Authority);
+        (this.options, this.time, this.logger, Name) = (options, time, logger, NameOf(address, at));
         var handler = new SocketsHttpHandler
         {
             ConnectTimeout = ConnectLimit,
@@ -56,6 +59,7 @@ internal sealed class RemoteHost : IDisposable
             KeepAlivePingTimeout = PingLimit,
         };
         if (options.Tls.IsOn) handler.SslOptions = options.Tls.Client();
+        if (at is not null) handler.ConnectCallback = (_, limit) => ConnectAsync(new(at, address.Port), limit);
         channel = GrpcChannel.ForAddress(address, new()
         {
             MaxReceiveMessageSize = WireForms.LargestMessage,
@@ -65,7 +69,7 @@ internal sealed class RemoteHost : IDisposable
         });
         client = new(channel);
         if (options.Key is { } key) headers.Add("authorization", $"Bearer {key}");
-        beginning = new ResiliencePipelineBuilder { TimeProvider = time }
+        firstToken = new ResiliencePipelineBuilder { TimeProvider = time }
             .AddCircuitBreaker(new CircuitBreakerStrategyOptions
             {
                 // Busy, or wrong, is not broken.
@@ -82,6 +86,14 @@ internal sealed class RemoteHost : IDisposable
 
     public string Name { get; }
 
+    public static string NameOf(Uri address, IPAddress? at) => at is null ? address.Authority : $"{new IPEndPoint(at, address.Port)}";
+
+    /// <summary>No address of <c>Hosts:Dns</c> any more: it gets nothing new, and is let go when what this gateway has there has ended.</summary>
+    public bool IsLeaving { get; set; }
+
+    /// <summary>Requests that this gateway has there.</summary>
+    public int Own => Volatile.Read(ref own);
+
     public bool IsUp => view.IsUp;
 
     public bool IsDraining => view.IsDraining;
@@ -90,7 +102,7 @@ internal sealed class RemoteHost : IDisposable
     public IReadOnlyList<HostOffer> Offers => view.Offers;
 
     /// <summary>Requests that it is at, as far as is known here.</summary>
-    public int Active => view.Others + Volatile.Read(ref own);
+    public int Active => view.Others + Own;
 
     /// <summary>Asks the host for its status; one that does not answer is down.</summary>
     public async Task PollAsync(CancellationToken cancellation)
@@ -104,7 +116,7 @@ internal sealed class RemoteHost : IDisposable
             view = new(true, status.Draining, [.. status.Models.Select(WireForms.Read)], Math.Max(0, status.Models.Sum(m => m.Active) - before));
             if (isBack) logger.LogInformation("Model host {Host} answers; it serves {Models}", Name, string.Join(", ", status.Models.Select(m => m.Id)));
         }
-        catch (Exception e) when (e is RpcException or GenerationException && !cancellation.IsCancellationRequested)
+        catch (Exception e) when (e is RpcException or GenerationException or ObjectDisposedException && !cancellation.IsCancellationRequested)
         {
             var reason = e is RpcException rpc ? $"{rpc.StatusCode}: {rpc.Status.Detail}" : e.Message;
             if (view.IsUp) logger.LogWarning("Model host {Host} does not answer: {Reason}", Name, reason);
@@ -115,13 +127,14 @@ internal sealed class RemoteHost : IDisposable
 
     /// <summary>Begins a reply; returns when its first chunk is there.</summary>
     /// <param name="until">The call's deadline.</param>
+    /// <param name="beginning">Given up before the first chunk is there; afterwards it means nothing.</param>
     /// <exception cref="HostFailedException">Another host may do better.</exception>
     /// <exception cref="GenerationException">The request is wrong.</exception>
-    public async Task<RemoteReply> BeginAsync(GenerationRequest request, string modelHash, DateTimeOffset until, CancellationToken cancellation)
+    public async Task<RemoteReply> BeginAsync(GenerationRequest request, string modelHash, DateTimeOffset until, CancellationToken beginning, CancellationToken cancellation)
     {
         try
         {
-            return await beginning.ExecuteAsync(async limit =>
+            return await firstToken.ExecuteAsync(async limit =>
             {
                 var reply = new RemoteReply(this, client.Generate(WireForms.Write(request, modelHash), headers, until.UtcDateTime, cancellation));
                 try
@@ -134,7 +147,11 @@ internal sealed class RemoteHost : IDisposable
                     reply.Dispose();
                     throw;
                 }
-            }, cancellation);
+            }, beginning);
+        }
+        catch (ObjectDisposedException e)
+        {
+            throw new HostFailedException(this, new(GenerationError.Unavailable, $"The model host {Name} has just left.", inner: e));
         }
         catch (TimeoutRejectedException e)
         {
@@ -166,6 +183,21 @@ internal sealed class RemoteHost : IDisposable
     public Task UndrainAsync(CancellationToken cancellation) => AskAsync(client.UndrainAsync(new(), headers, cancellationToken: cancellation));
 
     public void Dispose() => channel.Dispose();
+
+    private static async ValueTask<Stream> ConnectAsync(IPEndPoint at, CancellationToken limit)
+    {
+        var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+        try
+        {
+            await socket.ConnectAsync(at, limit);
+            return new NetworkStream(socket, ownsSocket: true);
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
+    }
 
     private async Task<T> AskAsync<T>(AsyncUnaryCall<T> call)
     {

@@ -12,7 +12,8 @@ public sealed record AliasTarget(string? Model);
 /// <summary>A registered model: what its card says, the aliases that mean it, what it comes from, where it answers, and what this process keeps read for it.</summary>
 public sealed record ModelDetails(ModelDescription Model, DateTimeOffset RegisteredAt, bool Served, IReadOnlyList<string> Aliases, IReadOnlyList<Ancestor> Lineage, IReadOnlyList<string> Hosts, IReadOnlyList<Pin> Pins);
 
-public sealed record HostInfo(string Name, bool Up, bool Draining, int Active, IReadOnlyList<HostModel> Models);
+/// <param name="Leaving">Its address is no longer one of <c>Hosts:Dns</c>; it ends what it is at.</param>
+public sealed record HostInfo(string Name, bool Up, bool Draining, bool Leaving, int Active, IReadOnlyList<HostModel> Models);
 
 /// <summary>A model on a host, and its engine when the host was last asked: requests that hold rows, requests that wait, share of the cache, tokens looked up and found in the prefix cache.</summary>
 public sealed record HostModel(string Id, string Hash, int Rows, int Running, int Waiting, double KvCacheUsage, long PrefixCacheQueries, long PrefixCacheHits);
@@ -97,10 +98,10 @@ internal static class ModelEndpoints
     }
 
     private static HostInfo Describe(RemoteHost host) =>
-        new(host.Name, host.IsUp, host.IsDraining, host.Active, [.. host.Offers.Select(o => new HostModel(o.Description.Id, o.Description.Hash, o.Limits.Rows, o.Load.Running, o.Load.Waiting, o.Load.CacheUsage, o.Load.PrefixQueries, o.Load.PrefixHits))]);
+        new(host.Name, host.IsUp, host.IsDraining, host.IsLeaving, host.Active, [.. host.Offers.Select(o => new HostModel(o.Description.Id, o.Description.Hash, o.Limits.Rows, o.Load.Running, o.Load.Waiting, o.Load.CacheUsage, o.Load.PrefixQueries, o.Load.PrefixHits))]);
 
     private static RemoteChatModels Remote(IChatModels models) => models as RemoteChatModels
-        ?? throw ChatException.Invalid("This gateway serves models itself (Models:Folder); it has no model hosts (Hosts:Addresses).");
+        ?? throw ChatException.Invalid("This gateway serves models itself (Models:Folder); it has no model hosts (Hosts:Addresses, Hosts:Dns).");
 
     private static int Wait(int seconds) => seconds is >= 0 and <= LongestWait ? seconds : throw ChatException.Invalid($"waitSeconds must be from 0 to {LongestWait}, not {seconds}.");
 }

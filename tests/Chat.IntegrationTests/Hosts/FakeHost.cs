@@ -34,12 +34,12 @@ internal sealed class FakeHost : ModelHost.ModelHostBase, IAsyncDisposable
     /// <summary>Awaited before each letter, with its place in the reply; what it throws breaks the reply off.</summary>
     public Func<int, ServerCallContext, Task> Before { get; set; } = (_, _) => Task.CompletedTask;
 
-    public static async Task<FakeHost> StartAsync()
+    public static async Task<FakeHost> StartAsync(string url = "http://127.0.0.1:0")
     {
         var host = new FakeHost();
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
-        builder.WebHost.UseUrls("http://127.0.0.1:0").ConfigureKestrel(k => k.ConfigureEndpointDefaults(l => l.Protocols = HttpProtocols.Http2));
+        builder.WebHost.UseUrls(url).ConfigureKestrel(k => k.ConfigureEndpointDefaults(l => l.Protocols = HttpProtocols.Http2));
         builder.Services.AddGrpc();
         builder.Services.AddSingleton(host);
         host.app = builder.Build();

@@ -42,6 +42,18 @@ public sealed class HostTlsTests : IDisposable
     }
 
     [Fact]
+    public async Task A_host_behind_a_name_is_known_by_the_name()
+    {
+        using var authority = Authority("ours");
+        var (host, friend) = (Issue(authority, "model-hosts", null), Issue(authority, "gateway", null));
+        await using var server = await HostServer.StartAsync(
+            ("Hosts:Listen", "https://127.0.0.1:0"), ("Hosts:Key", null!), ("Hosts:Tls:Certificate", host.Certificate!), ("Hosts:Tls:Key", host.Key!), ("Hosts:Tls:Authority", host.Authority!));
+
+        await Until.TrueAsync(async () => (await ModelsAsync(new($"https://model-hosts:{server.Address.Port}"), friend, IPAddress.Loopback)).Count == 2);
+        Assert.Empty(await ModelsAsync(new($"https://other-hosts:{server.Address.Port}"), friend, IPAddress.Loopback));
+    }
+
+    [Fact]
     public async Task Certificates_that_are_not_there_or_not_used_fail_the_start()
     {
         using var authority = Authority("ours");
@@ -52,9 +64,9 @@ public sealed class HostTlsTests : IDisposable
         Assert.Contains("must be https", (await Assert.ThrowsAsync<InvalidOperationException>(() => HostServer.StartAsync(("Hosts:Tls:Certificate", host.Certificate!), ("Hosts:Tls:Key", host.Key!), ("Hosts:Tls:Authority", host.Authority!)))).Message, StringComparison.Ordinal);
     }
 
-    private static async Task<IReadOnlyList<string>> ModelsAsync(Uri address, HostTls tls)
+    private static async Task<IReadOnlyList<string>> ModelsAsync(Uri address, HostTls tls, IPAddress? at = null)
     {
-        using var gateway = new RemoteHost(address, new() { Tls = tls }, TimeProvider.System, NullLogger.Instance);
+        using var gateway = new RemoteHost(address, at, new() { Tls = tls }, TimeProvider.System, NullLogger.Instance);
         await gateway.PollAsync(CancellationToken.None);
         return [.. gateway.Offers.Select(o => o.Description.Id)];
     }

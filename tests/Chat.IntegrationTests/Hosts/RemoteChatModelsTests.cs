@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.Sockets;
 using System.Text.Json.Nodes;
 using Chat.Api.Hosts;
 using Chat.Domain.Generation;
@@ -5,6 +7,7 @@ using Chat.Domain.Plugins;
 using Chat.Models.Decoding;
 using Grpc.Core;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Chat.IntegrationTests.Hosts;
 
@@ -240,6 +243,196 @@ public sealed class RemoteChatModelsTests : IAsyncLifetime
         Assert.Equal(Text(await HearAsync(own, request)), Text(await HearAsync(known, request)));
     }
 
+    [Fact]
+    public async Task A_second_host_is_asked_beside_one_that_is_slow_to_begin_and_the_loser_is_cancelled()
+    {
+        var (first, second) = await PreferredAsync();
+        var cancelled = Silence(first);
+        var clock = Clock();
+        var models = await StartAsync(Hedging, clock, a, b);
+
+        var hearing = HearAsync(models, Request() with { Decoding = new() { ["seed"] = 5 } });
+        await Until.TrueAsync(() => first.Requests.Count == 1);
+        Assert.Empty(second.Requests);
+        var chunks = await AdvanceUntilAsync(clock, hearing);
+
+        Assert.Equal("abcdef", Text(chunks));
+        await cancelled.Task.WaitAsync(TimeSpan.FromSeconds(60));
+        var (lost, won) = (Assert.Single(first.Requests), Assert.Single(second.Requests));
+        Assert.Equal(lost, won);     // the same words, as the seed is the same
+        Assert.All(models.Hosts, h => Assert.Equal(0, h.Active));
+    }
+
+    [Fact]
+    public async Task The_first_host_may_win_the_race_and_a_second_one_that_fails_loses_it()
+    {
+        var (first, second) = await PreferredAsync();
+        var mayBegin = new TaskCompletionSource();
+        var cancelled = new TaskCompletionSource();
+        first.Before = (_, _) => mayBegin.Task;
+        var clock = Clock();
+        var models = await StartAsync(Hedging, clock, a, b);
+        foreach (var fails in new[] { false, true })
+        {
+            mayBegin = new();
+            second.Requests.Clear();
+            cancelled = Silence(second);
+            if (fails) second.Before = (_, _) => throw new RpcException(new(StatusCode.Unavailable, "not me"));
+            var hearing = HearAsync(models, Request());
+            await AdvanceUntilAsync(clock, Until.TrueAsync(() => second.Requests.Count == 1));
+            mayBegin.SetResult();
+            Assert.Equal("abcdef", Text(await hearing));
+            if (!fails) await cancelled.Task.WaitAsync(TimeSpan.FromSeconds(60));
+        }
+    }
+
+    [Fact]
+    public async Task A_reply_is_raced_once_and_not_at_all_unless_it_is_configured_or_begins_late()
+    {
+        await using var c = await FakeHost.StartAsync();
+        FakeHost[] all = [a, b, c];
+        foreach (var host in all) Silence(host);
+        var clock = Clock();
+        var models = await StartAsync(Hedging, clock, all);
+        using var cancel = new CancellationTokenSource();
+
+        var hearing = HearAsync(models, Request(), cancellation: cancel.Token);
+        await AdvanceUntilAsync(clock, Until.TrueAsync(() => all.Sum(h => h.Requests.Count) == 2));
+        for (var i = 0; i < 5; i++) clock.Advance(TimeSpan.FromSeconds(Hedging.HedgeAfterSeconds));
+        await cancel.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => hearing);
+        Assert.Equal(2, all.Sum(h => h.Requests.Count));
+        Assert.All(models.Hosts, h => Assert.Equal(0, h.Active));
+
+        foreach (var host in all) host.Before = (_, _) => Task.CompletedTask;
+        Assert.Equal("abcdef", Text(await HearAsync(models, Request())));      // in time: the clock stands
+        Assert.Equal(3, all.Sum(h => h.Requests.Count));
+
+        var patient = await StartAsync(new HostsOptions(), clock, all);
+        var mayBegin = new TaskCompletionSource();
+        foreach (var host in all) host.Before = (_, _) => mayBegin.Task;
+        hearing = HearAsync(patient, Request());
+        await Until.TrueAsync(() => all.Sum(h => h.Requests.Count) == 4);
+        clock.Advance(TimeSpan.FromSeconds(Hedging.HedgeAfterSeconds));
+        mayBegin.SetResult();
+        await hearing;
+        Assert.Equal(4, all.Sum(h => h.Requests.Count));
+    }
+
+    [Fact]
+    public async Task A_raced_reply_whose_host_dies_goes_on_where_nobody_was_asked_yet()
+    {
+        await using var c = await FakeHost.StartAsync();
+        c.IsDraining = true;
+        var (first, second) = await PreferredAsync();
+        Silence(first);
+        var clock = Clock();
+        var models = await StartAsync(Hedging, clock, a, b, c);
+        second.Before = async (place, context) =>
+        {
+            if (place < 3) return;
+            await heardThree.Task;
+            c.IsDraining = false;
+            await Until.TrueAsync(() => models.Hosts.All(h => !h.IsDraining));
+            context.GetHttpContext().Abort();
+        };
+
+        Assert.Equal("abcdef", Text(await AdvanceUntilAsync(clock, HearAsync(models, Request()))));
+        Assert.Equal((1, 1), (first.Requests.Count, second.Requests.Count));
+        Assert.Equal([10, 11, 12], Assert.Single(c.Requests).Emitted);
+    }
+
+    [Fact]
+    public async Task Hosts_behind_a_name_come_and_go_with_its_addresses()
+    {
+        await using var c = await FakeHost.StartAsync($"http://127.0.0.2:{a.Address.Port}");
+        IPAddress[] addresses = [IPAddress.Loopback];
+        var asked = new List<string>();
+        var models = Gateway(new HostsOptions { Dns = [$"http://hosts.test:{a.Address.Port}"], PollSeconds = 0.05, DnsSeconds = 0.05 }, resolve: (name, _) =>
+        {
+            asked.Add(name);
+            return Task.FromResult(Volatile.Read(ref addresses));
+        });
+        await models.StartAsync(CancellationToken.None);
+        Assert.Equal([a.Name], models.Hosts.Select(h => h.Name));
+
+        // A reply is in its middle there when the address goes and another one comes.
+        var mayEnd = new TaskCompletionSource();
+        a.Before = (place, _) => place < 3 ? Task.CompletedTask : mayEnd.Task;
+        var hearing = HearAsync(models, Request());
+        await heardThree.Task.WaitAsync(TimeSpan.FromSeconds(60));
+        Volatile.Write(ref addresses, [IPAddress.Parse("127.0.0.2")]);
+        await Until.TrueAsync(() => models.Hosts.Any(h => h.Name == c.Name && h.IsUp) && models.Hosts.Single(h => h.Name == a.Name).IsLeaving);
+        await HearAsync(models, Request());
+        Assert.Equal((1, 1), (a.Requests.Count, c.Requests.Count));
+
+        // Back before it was gone, and gone for good.
+        Volatile.Write(ref addresses, [IPAddress.Loopback, IPAddress.Parse("127.0.0.2")]);
+        await Until.TrueAsync(() => models.Hosts.All(h => !h.IsLeaving));
+        Assert.Equal([a.Name, c.Name], models.Hosts.Select(h => h.Name));
+        Volatile.Write(ref addresses, [IPAddress.Parse("127.0.0.2")]);
+        await Until.TrueAsync(() => models.Hosts.Any(h => h.IsLeaving));
+        mayEnd.SetResult();
+        Assert.Equal("abcdef", Text(await hearing));
+        await Until.TrueAsync(() => models.Hosts.Count == 1);
+        Assert.Equal([c.Name], models.Hosts.Select(h => h.Name));
+        Assert.All(asked, name => Assert.Equal("hosts.test", name));
+    }
+
+    [Fact]
+    public async Task A_name_that_cannot_be_looked_up_keeps_its_hosts_beside_those_that_are_named()
+    {
+        var fails = false;
+        var asked = 0;
+        var models = Gateway(new HostsOptions { Dns = [$"http://hosts.test:{a.Address.Port}"], Addresses = [b.Address.OriginalString], PollSeconds = 0.05, DnsSeconds = 0.05 }, resolve: (_, _) =>
+        {
+            Interlocked.Increment(ref asked);
+            return Volatile.Read(ref fails) ? throw new SocketException((int)SocketError.HostNotFound) : Task.FromResult<IPAddress[]>([IPAddress.Loopback]);
+        });
+        await models.StartAsync(CancellationToken.None);
+        Volatile.Write(ref fails, true);
+        var before = Volatile.Read(ref asked);
+        await Until.TrueAsync(() => Volatile.Read(ref asked) > before + 2);
+
+        Assert.Equal([a.Name, b.Name], models.Hosts.Select(h => h.Name).OrderBy(n => n != a.Name));
+        Assert.All(models.Hosts, h => Assert.False(h.IsLeaving));
+        Assert.Equal("abcdef", Text(await HearAsync(models, Request())));
+    }
+
+    private static readonly HostsOptions Hedging = new() { HedgeAfterSeconds = 2, FirstTokenSeconds = 86_400 };
+
+    /// <summary>A clock that stands unless it is moved. gRPC's deadlines are of the real one.</summary>
+    private static FakeTimeProvider Clock() => new(TimeProvider.System.GetUtcNow());
+
+    /// <summary>The host says nothing until it is cancelled.</summary>
+    private static TaskCompletionSource Silence(FakeHost host)
+    {
+        var cancelled = new TaskCompletionSource();
+        host.Before = async (_, context) =>
+        {
+            context.CancellationToken.Register(() => cancelled.TrySetResult());
+            await Task.Delay(Timeout.Infinite, context.CancellationToken);
+        };
+        return cancelled;
+    }
+
+    /// <summary>Moves the clock on by what a race waits for, again and again, since nobody sees when the waiting begins.</summary>
+    private static async Task<T> AdvanceUntilAsync<T>(FakeTimeProvider clock, Task<T> task)
+    {
+        await AdvanceUntilAsync(clock, (Task)task);
+        return await task;
+    }
+
+    private static async Task AdvanceUntilAsync(FakeTimeProvider clock, Task task)
+    {
+        await Until.TrueAsync(() =>
+        {
+            clock.Advance(TimeSpan.FromSeconds(Hedging.HedgeAfterSeconds));
+            return task.IsCompleted;
+        });
+        await task;
+    }
+
     /// <summary>The host that <see cref="Request"/> prefers, and the other one.</summary>
     private async Task<(FakeHost First, FakeHost Second)> PreferredAsync()
     {
@@ -261,26 +454,28 @@ public sealed class RemoteChatModelsTests : IAsyncLifetime
 
     private Task<RemoteChatModels> StartAsync(params FakeHost[] hosts) => StartAsync(new HostsOptions(), hosts);
 
-    private async Task<RemoteChatModels> StartAsync(HostsOptions options, params FakeHost[] hosts)
+    private Task<RemoteChatModels> StartAsync(HostsOptions options, params FakeHost[] hosts) => StartAsync(options, TimeProvider.System, hosts);
+
+    private async Task<RemoteChatModels> StartAsync(HostsOptions options, TimeProvider time, params FakeHost[] hosts)
     {
-        var gateway = Gateway(options with { Addresses = [.. hosts.Select(h => h.Address.OriginalString)] });
+        var gateway = Gateway(options with { Addresses = [.. hosts.Select(h => h.Address.OriginalString)] }, time);
         await gateway.StartAsync(CancellationToken.None);
         return gateway;
     }
 
-    private RemoteChatModels Gateway(HostsOptions options)
+    private RemoteChatModels Gateway(HostsOptions options, TimeProvider? time = null, Func<string, CancellationToken, Task<IPAddress[]>>? resolve = null)
     {
-        var gateway = new RemoteChatModels(options, new(), Catalog, null, TimeProvider.System, NullLogger<RemoteChatModels>.Instance);
+        var gateway = new RemoteChatModels(options, new(), Catalog, null, time ?? TimeProvider.System, NullLogger<RemoteChatModels>.Instance, resolve);
         gateways.Add(gateway);
         return gateway;
     }
 
     private static GenerationRequest Request() => new() { RequestId = "r", Model = "m", Messages = [new(ChatRole.System, "Be brief."), new(ChatRole.User, "Who is there?")] };
 
-    private async Task<List<GenerationChunk>> HearAsync(IChatModels models, GenerationRequest request, List<GenerationChunk>? heard = null)
+    private async Task<List<GenerationChunk>> HearAsync(IChatModels models, GenerationRequest request, List<GenerationChunk>? heard = null, CancellationToken cancellation = default)
     {
         heard ??= [];
-        await foreach (var chunk in models.GenerateAsync(request, CancellationToken.None))
+        await foreach (var chunk in models.GenerateAsync(request, cancellation))
         {
             heard.Add(chunk);
             if (heard.Count == 3) heardThree.TrySetResult();
