@@ -156,7 +156,7 @@ public sealed class GenerationLoop
             Advance(runner, sequence, scratch.AsSpan(at, fed * runner.VocabularySize));
             at += fed * runner.VocabularySize;
         }
-        seating.Free(runner, borrowed);
+        if (borrowed.Count > 0) seating.Free(runner, borrowed);
     }
 
     private void Feed(int row, int newest, List<int>? chain)
