@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using Chat.Benchmarks;
 using Chat.Models.Engine;
 using Chat.Models.Kernels;
@@ -21,12 +22,17 @@ internal static class Duel
         var threads = new Option<int>("--threads") { Description = "Threads of either engine.", DefaultValueFactory = _ => Environment.ProcessorCount };
         var rounds = new Option<int>("--rounds") { Description = "Turns of each engine.", DefaultValueFactory = _ => 15 };
         var seconds = new Option<double>("--seconds") { Description = "How long a turn takes, about.", DefaultValueFactory = _ => 0.2 };
-        var command = new Command("duel", "Tokens a second of our kernels and of ONNX Runtime, and their ratio.") { folder, threads, rounds, seconds };
-        command.SetAction(result => Run(result.GetValue(folder)!, result.GetValue(threads), result.GetValue(rounds), result.GetValue(seconds)));
+        var processorTime = new Option<bool>("--processor-time") { Description = "Count the time that the processor gave, not the clock's; with one thread, on a machine that is busy with other things." };
+        var command = new Command("duel", "Tokens a second of our kernels and of ONNX Runtime, and their ratio.") { folder, threads, rounds, seconds, processorTime };
+        command.SetAction(result =>
+        {
+            Func<long> clock = result.GetValue(processorTime) ? ThreadTime : Stopwatch.GetTimestamp;
+            Run(result.GetValue(folder)!, result.GetValue(processorTime) ? 1 : result.GetValue(threads), result.GetValue(rounds), result.GetValue(seconds), clock);
+        });
         return command;
     }
 
-    private static void Run(string folder, int threads, int rounds, double seconds)
+    private static void Run(string folder, int threads, int rounds, double seconds, Func<long> clock)
     {
         var tokenizer = MiniLm.Tokenizer(folder);
         int[][] sentences = [.. MiniLm.Dialogue(400).Select(pair => tokenizer.Encode(pair.Prompt, most: 256).Ids)];
@@ -73,13 +79,29 @@ internal static class Duel
             Seconds(work, 1);
             return Math.Clamp((int)Math.Round(seconds / Seconds(work, 1)), 1, 1_000);
         }
+
+        double Seconds(Action work, int times)
+        {
+            Thread.Sleep(Rest);
+            var start = clock();
+            for (var i = 0; i < times; i++) work();
+            return Stopwatch.GetElapsedTime(start, clock()).TotalSeconds;
+        }
     }
 
-    private static double Seconds(Action work, int times)
+    /// <summary>What the processor has given to this thread. With one thread both engines compute on the caller's.</summary>
+    private static long ThreadTime()
     {
-        Thread.Sleep(Rest);
-        var start = Stopwatch.GetTimestamp();
-        for (var i = 0; i < times; i++) work();
-        return Stopwatch.GetElapsedTime(start).TotalSeconds;
+        const int thread = 3;
+        _ = GetTime(thread, out var time);
+        return time.Seconds * Stopwatch.Frequency + time.Nanoseconds * Stopwatch.Frequency / 1_000_000_000;
     }
+
+    private struct Time
+    {
+        public long Seconds, Nanoseconds;
+    }
+
+    [DllImport("libc", EntryPoint = "clock_gettime")]
+    private static extern int GetTime(int clock, out Time time);
 }

@@ -5,7 +5,7 @@ namespace Chat.Tests.Kernels;
 public sealed unsafe class AttentionTests
 {
     [Theory]
-    [InlineData(64, 0, 1), InlineData(64, 0, 16), InlineData(64, 0, 40), InlineData(8, 0, 17), InlineData(7, 0, 33), InlineData(80, 0, 15), InlineData(128, 0, 50)]
+    [InlineData(64, 0, 1), InlineData(64, 0, 16), InlineData(64, 0, 40), InlineData(8, 0, 17), InlineData(7, 0, 33), InlineData(80, 0, 15), InlineData(128, 0, 50), InlineData(32, 0, 37), InlineData(104, 17, 40)]
     [InlineData(64, 3, 9), InlineData(64, 18, 40), InlineData(8, 32, 33), InlineData(7, 15, 17), InlineData(64, 16, 48)]
     public void Attention_over_pages_is_the_softmax_of_the_sums(int width, int from, int tokens)
     {
