@@ -6,6 +6,7 @@ var root = new RootCommand("Measurements of Chat. Each prints one line a figure;
 root.Subcommands.Add(DecodeSpeed.Command());
 root.Subcommands.Add(KernelSpeed.Command());
 root.Subcommands.Add(PrefixSpeed.Command());
+root.Subcommands.Add(MixedPass.Command());
 root.Subcommands.Add(WeightQuality.Command());
 root.Subcommands.Add(StrategyCost.Command());
 root.Subcommands.Add(SpeculationGain.Command());
