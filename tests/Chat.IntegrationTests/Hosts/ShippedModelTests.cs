@@ -77,13 +77,13 @@ public sealed class ShippedModelTests(ShippedModelTests.ShippedModels shared) : 
         var events = await client.Send(conversation, "m", "Hello!", options: new { model = "chat-student", decoding = new { guidedRegex = "(ja|nein), [0-9]{2}" } }).AllAsync();
         var refusal = await Assert.ThrowsAsync<Microsoft.AspNetCore.SignalR.HubException>(() => client.Send(conversation, "n", "Hello!", options: new { decoding = new { guidedRegex = "(?=a)" } }).AllAsync());
         using var bad = await shared.Http.PostAsync("/v1/chat/completions", new StringContent(
-            """{"model":"chat-student","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema","json_schema":{"schema":{"type":"integer","minimum":3}}}}""", System.Text.Encoding.UTF8, "application/json"));
+            """{"model":"chat-student","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema","json_schema":{"schema":{"type":"integer","multipleOf":3}}}}""", System.Text.Encoding.UTF8, "application/json"));
         var error = JsonNode.Parse(await bad.Content.ReadAsStringAsync())!["error"]!;
 
         Assert.Matches("^(ja|nein), [0-9]{2}$", events.Text());
         Assert.Contains("invalid: guidedRegex: groups that look ahead or behind", refusal.Message);
         Assert.Equal((400, "response_format", "invalid_value"), ((int)bad.StatusCode, (string)error["param"]!, (string)error["code"]!));
-        Assert.Contains("the keyword 'minimum' is not supported", (string)error["message"]!);
+        Assert.Contains("the keyword 'multipleOf' is not supported", (string)error["message"]!);
     }
 
     private async Task<string> PostAsync(string body)
