@@ -30,6 +30,6 @@ public sealed class CrossAttentionLayer : Module<Tensor, (Tensor Keys, Tensor Va
     {
         using var scope = NewDisposeScope();
         var answer = EncDecAttention.Attend(layer_norm.call(x), context.Keys, context.Values, bias);
-        return (x + dropout.call(answer)).MoveToOuterDisposeScope();
+        return x.Plus(dropout.call(answer)).MoveToOuterDisposeScope();
     }
 }

@@ -130,7 +130,7 @@ public sealed class Decoder : Module
         {
             using var scope = NewDisposeScope();
             var x = embed_tokens.call(ids);                             // [n T C]
-            if (embed_positions is not null) x = x + embed_positions.call(Places(positions, (int)ids.shape[1], ids.device));
+            if (embed_positions is not null) x = x.Plus(embed_positions.call(Places(positions, (int)ids.shape[1], ids.device)));
             for (var n = 0; n < layers.Count; n++)
             {
                 if (step is not null) step.Layer = n;
@@ -166,8 +166,8 @@ public sealed class Decoder : Module
         public Tensor forward(Tensor x, RotaryPositions? rotary, Tensor bias, RowStep? step)
         {
             using var scope = NewDisposeScope();
-            x = x + self_attn.forward(input_layernorm.call(x), rotary, bias, step);
-            return (x + mlp.call(post_attention_layernorm.call(x))).MoveToOuterDisposeScope();
+            x = x.Plus(self_attn.forward(input_layernorm.call(x), rotary, bias, step));
+            return x.Plus(mlp.call(post_attention_layernorm.call(x))).MoveToOuterDisposeScope();
         }
     }
 

@@ -66,7 +66,7 @@ public sealed class Encoder : Module
     {
         using var scope = NewDisposeScope();
         var real = mask.to_type(last.dtype).unsqueeze(-1);                                                          // [n S 1]
-        var mean = (last * real).sum(1) / real.sum(1).clamp(min: 1e-9);
+        var mean = (last * real).sum(1) / real.sum(1).AtLeast(1e-9);
         return functional.normalize(mean, dim: -1, eps: 1e-12).MoveToOuterDisposeScope();
     }
 
@@ -101,8 +101,9 @@ public sealed class Encoder : Module
         public Tensor forward(Tensor ids, Tensor? types)
         {
             using var scope = NewDisposeScope();
-            var positions = arange(ids.shape[1], ScalarType.Int64, ids.device).clamp(max: position_embeddings.weight!.shape[0] - 1);
-            return LayerNorm.call(word_embeddings.call(ids) + position_embeddings.call(positions) + token_type_embeddings.call(types ?? zeros_like(ids))).MoveToOuterDisposeScope();
+            var last = position_embeddings.weight!.shape[0] - 1;
+            var positions = tensor([.. Enumerable.Range(0, (int)ids.shape[1]).Select(i => Math.Min(i, last))], device: ids.device);
+            return LayerNorm.call(word_embeddings.call(ids).Plus(position_embeddings.call(positions)).Plus(token_type_embeddings.call(types ?? zeros_like(ids)))).MoveToOuterDisposeScope();
         }
     }
 
@@ -216,7 +217,7 @@ public sealed class Encoder : Module
         public override Tensor forward(Tensor branch, Tensor x)
         {
             using var scope = NewDisposeScope();
-            return LayerNorm.call(x + dense.call(branch)).MoveToOuterDisposeScope();
+            return LayerNorm.call(x.Plus(dense.call(branch))).MoveToOuterDisposeScope();
         }
     }
 

@@ -1,4 +1,5 @@
 using Chat.Models.Libtorch;
+using Chat.Models.Modules;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -107,12 +108,12 @@ public sealed class EncoderDecoder : Module
         return Score(hidden).MoveToOuterDisposeScope();
     }
 
-    private Tensor Score(Tensor hidden) => lm_head is not null ? lm_head.call(hidden) : functional.linear(hidden / Math.Sqrt(Config.Width), shared.weight!);
+    private Tensor Score(Tensor hidden) => lm_head is not null ? lm_head.call(hidden) : functional.linear(hidden.Over(Math.Sqrt(Config.Width)), shared.weight!);
 
     private Tensor Embed(Tensor ids, Tensor? roles)
     {
         var x = shared.call(ids);                                   // [B T C], not scaled
-        if (roles is not null) x = x + (role_embeds ?? throw new InvalidOperationException("This model has no role embeddings, yet roles are given.")).call(roles);
+        if (roles is not null) x = x.Plus((role_embeds ?? throw new InvalidOperationException("This model has no role embeddings, yet roles are given.")).call(roles));
         return dropout.call(x);
     }
 

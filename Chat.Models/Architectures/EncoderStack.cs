@@ -27,7 +27,7 @@ public sealed class EncoderStack : Module<Tensor, Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         var length = (int)x.shape[1];
-        var bias = RelativePositions.Bias(block[0].Attention.Table, bidirectional: true, [0], length, length, maxDistance) + RelativePositions.Padding(mask, x.dtype);
+        var bias = RelativePositions.Bias(block[0].Attention.Table, bidirectional: true, [0], length, length, maxDistance).Plus(RelativePositions.Padding(mask, x.dtype));
         foreach (var each in block) x = each.call(x, bias);
         return final_layer_norm.call(x).MoveToOuterDisposeScope();
     }

@@ -24,6 +24,6 @@ public sealed class FeedForwardLayer : Module<Tensor, Tensor>
     public override Tensor forward(Tensor x)
     {
         using var scope = NewDisposeScope();
-        return (x + dropout.call(DenseReluDense.call(layer_norm.call(x)))).MoveToOuterDisposeScope();
+        return x.Plus(dropout.call(DenseReluDense.call(layer_norm.call(x)))).MoveToOuterDisposeScope();
     }
 }

@@ -41,7 +41,7 @@ public sealed class GroupedAttention : Module
         if (q_norm is not null && k_norm is not null) (queries, keys) = (q_norm.call(queries), k_norm.call(keys));
         if (positions is not null) (queries, keys) = (positions.Turn(queries), positions.Turn(keys));
         if (step is not null) (keys, values) = step.Append(keys, values);                               // [n H S D]
-        if (factor != 1) queries = queries * factor;
+        if (factor != 1) queries = queries.Times(factor);
         var answer = functional.scaled_dot_product_attention(queries, Shared(keys), Shared(values), bias);
         return o_proj.call(answer.MergeHeads()).MoveToOuterDisposeScope();
     }

@@ -32,6 +32,6 @@ public sealed class SelfAttentionLayer : Module<Tensor, Tensor, RowStep?, Tensor
         var normed = layer_norm.call(x);
         var (keys, values) = SelfAttention.Memorise(normed);
         if (step is not null) (keys, values) = step.Append(keys, values);
-        return (x + dropout.call(SelfAttention.Attend(normed, keys, values, bias))).MoveToOuterDisposeScope();
+        return x.Plus(dropout.call(SelfAttention.Attend(normed, keys, values, bias))).MoveToOuterDisposeScope();
     }
 }

@@ -47,7 +47,7 @@ public sealed class Attention : Module<Tensor, Tensor, Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         var queries = q.call(x).SplitHeads(heads);                                                  // [B H T D]
-        if (queryFactor != 1) queries = queries * queryFactor;
+        if (queryFactor != 1) queries = queries.Times(queryFactor);
         var answer = functional.scaled_dot_product_attention(queries, keys, values, bias);          // [B H T D]
         return o.call(answer.MergeHeads()).MoveToOuterDisposeScope();
     }

@@ -1,3 +1,4 @@
+using TorchSharp;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
@@ -23,7 +24,8 @@ public static class Losses
         using var scope = NewDisposeScope();
         var tokens = functional.cross_entropy(logits.to_type(ScalarType.Float32).flatten(0, 1), labels.Is(logits.shape[0], logits.shape[1]).flatten(), ignore_index: Ignored, reduction: Reduction.None)
             .view_as(labels);                                                       // [B T], 0 where ignored
-        var counts = labels.ne(Ignored).sum(1).clamp(min: 1);                       // [B]
+        using var ignored = Ignored.ToScalar();
+        var counts = labels.ne(ignored).sum(1).AtLeast(1);                          // [B]
         return (tokens.sum(1) / counts).MoveToOuterDisposeScope();
     }
 

@@ -51,7 +51,7 @@ public static class RelativePositions
 
         ReadOnlySpan<long> shape = [starts.Length, targets, sources];
         var bias = table.call(tensor(ids, shape, device: weight.device)).permute(0, 3, 1, 2);                 // [B H T S]
-        if (!bidirectional) bias = bias + tensor(hidden, shape, dtype: weight.dtype, device: weight.device).unsqueeze(1);
+        if (!bidirectional) bias = bias.Plus(tensor(hidden, shape, dtype: weight.dtype, device: weight.device).unsqueeze(1));
         return bias.contiguous().MoveToOuterDisposeScope();
     }
 
@@ -61,6 +61,6 @@ public static class RelativePositions
     public static Tensor Padding(Tensor mask, ScalarType dtype)
     {
         using var scope = NewDisposeScope();
-        return ((1 - mask.to_type(ScalarType.Float32)) * Hidden).to_type(dtype).unsqueeze(1).unsqueeze(1).MoveToOuterDisposeScope();
+        return mask.to_type(ScalarType.Float32).Times(-1).Plus(1).Times(Hidden).to_type(dtype).unsqueeze(1).unsqueeze(1).MoveToOuterDisposeScope();
     }
 }

@@ -32,6 +32,6 @@ public sealed class RotaryPositions
         using var scope = NewDisposeScope();
         var halves = x.to_type(ScalarType.Float32).chunk(2, -1);
         Tensor left = halves[0], right = halves[1];
-        return cat([left * cosines - right * sines, right * cosines + left * sines], -1).to_type(x.dtype).MoveToOuterDisposeScope();
+        return cat([left * cosines - right * sines, (right * cosines).Plus(left * sines)], -1).to_type(x.dtype).MoveToOuterDisposeScope();
     }
 }

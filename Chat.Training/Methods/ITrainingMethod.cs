@@ -1,5 +1,6 @@
 using Chat.Domain.Plugins;
 using Chat.Models.Architectures;
+using Chat.Models.Modules;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -29,7 +30,7 @@ public sealed class SampleMean : ITrainingMethod
 [Plugin("token-mean", Summary = "Maximum likelihood, mean over all tokens of the batch")]
 public sealed class TokenMean : ITrainingMethod
 {
-    public Tensor Loss(EncoderDecoder model, Batch batch) => Likelihood.TokenLosses(model, batch).sum() / batch.LabelCount;
+    public Tensor Loss(EncoderDecoder model, Batch batch) => Likelihood.TokenLosses(model, batch).sum().Over(batch.LabelCount);
 
     public double Weight(Batch batch) => batch.LabelCount;
 }

@@ -36,7 +36,7 @@ public sealed class MasterAdamW : IDisposable
     public double GradientNorm()
     {
         using var scope = NewDisposeScope();
-        var squares = slots.Where(s => s.Weight.grad is not null).Select(s => s.Weight.grad!.to_type(ScalarType.Float32).pow(2).sum()).ToArray();
+        var squares = slots.Where(s => s.Weight.grad is not null).Select(s => s.Weight.grad!.to_type(ScalarType.Float32).square().sum()).ToArray();
         return squares.Length == 0 ? 0 : Math.Sqrt(stack(squares).sum().item<float>());
     }
 
@@ -48,15 +48,18 @@ public sealed class MasterAdamW : IDisposable
         var scale = norm > clip ? clip / (norm + 1e-6) : 1.0;
         var meanCorrection = 1 - Math.Pow(Beta1, Steps);
         var squareCorrection = Math.Sqrt(1 - Math.Pow(Beta2, Steps));
+        // Held to the end of the step: see Numbers.
+        using Scalar factor = scale.ToScalar(), beta1 = Beta1.ToScalar(), rest1 = (1 - Beta1).ToScalar(), beta2 = Beta2.ToScalar(), rest2 = (1 - Beta2).ToScalar(), decay = (1 - learningRate * weightDecay).ToScalar(),
+            root = squareCorrection.ToScalar(), epsilon = Epsilon.ToScalar(), one = 1.ToScalar(), rate = (-learningRate / meanCorrection).ToScalar();
         foreach (var (_, weight, master, mean, square) in slots)
         {
             if (weight.grad is not { } given) continue;
             using var scope = NewDisposeScope();
-            var gradient = given.to_type(ScalarType.Float32).mul(scale);
-            mean.mul_(Beta1).add_(gradient, alpha: 1 - Beta1);
-            square.mul_(Beta2).addcmul_(gradient, gradient, 1 - Beta2);
-            if (weightDecay > 0 && master.dim() > 1) master.mul_(1 - learningRate * weightDecay);
-            master.addcdiv_(mean, square.sqrt().div_(squareCorrection).add_(Epsilon), -learningRate / meanCorrection);
+            var gradient = given.to_type(ScalarType.Float32).mul(factor);
+            mean.mul_(beta1).add_(gradient, alpha: rest1);
+            square.mul_(beta2).addcmul_(gradient, gradient, rest2);
+            if (weightDecay > 0 && master.dim() > 1) master.mul_(decay);
+            master.addcdiv_(mean, square.sqrt().div_(root).add_(epsilon, one), rate);
             weight.copy_(master);
             given.zero_();
         }
@@ -66,7 +69,8 @@ public sealed class MasterAdamW : IDisposable
     public void Scale(string name, double factor)
     {
         using var gradients = no_grad();
-        slots.Single(s => s.Name == name).Master.mul_(factor);
+        using var number = factor.ToScalar();
+        slots.Single(s => s.Name == name).Master.mul_(number);
         Publish();
     }
 

@@ -1,4 +1,5 @@
 using Chat.Models.Architectures;
+using Chat.Models.Modules;
 using Chat.Training.Recipes;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -68,7 +69,7 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
         foreach (var batch in batches)
         {
             using var scope = NewDisposeScope();
-            var loss = method.Loss(model, batch) * (method.Weight(batch) / whole);
+            var loss = method.Loss(model, batch).Times(method.Weight(batch) / whole);
             value += loss.item<float>();
             if (!double.IsFinite(value)) throw Diverged("loss", value);
             loss.backward();                                                                    // adds to the gradients
