@@ -85,7 +85,7 @@ public sealed class ByteLevelTokenizer : ITextTokenizer
     private void EncodePlain(string text, List<int> ids)
     {
         if (text.Length == 0) return;
-        if (file.Normalizers.Count > 0) text = file.Normalizers.Aggregate(WellFormed(text), (normal, form) => normal.Normalize(form));
+        if (file.Normalizers.Count > 0) text = file.Normalizers.Aggregate(WellFormed(text), UnicodeForm.Of);
         if (file.PrefixSpace && text[0] != ' ') text = " " + text;
         IEnumerable<string> pieces = [text];
         foreach (var splitter in file.Splitters) pieces = pieces.SelectMany(splitter.Split);

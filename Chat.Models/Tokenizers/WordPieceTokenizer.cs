@@ -113,8 +113,7 @@ public sealed class WordPieceTokenizer
             else plain.Append(rune);
         }
         if (!options.StripAccents && !options.Lowercase) return plain.ToString();
-        // .NET refuses to normalize U+FFFE, which decomposes into itself.
-        var letters = options.StripAccents ? string.Join('\ufffe', plain.ToString().Split('\ufffe').Select(part => part.Normalize(NormalizationForm.FormD))) : plain.ToString();
+        var letters = options.StripAccents ? UnicodeForm.Of(plain.ToString(), NormalizationForm.FormD) : plain.ToString();
         plain.Clear();
         foreach (var rune in letters.EnumerateRunes())
         {

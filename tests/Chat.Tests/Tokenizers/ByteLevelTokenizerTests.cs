@@ -53,6 +53,14 @@ public class ByteLevelTokenizerTests
     public void Half_a_surrogate_pair_becomes_the_replacement_character() => Assert.Equal("a\ufffdb", Tokenizer.Decode(Tokenizer.Encode("a\ud83db"), skipSpecial: true));
 
     [Fact]
+    public void A_code_point_that_cannot_be_normalized_stays_as_it_is()
+    {
+        var composing = new ByteLevelTokenizer(File with { Normalizers = [NormalizationForm.FormC] }, new SpecialTokens(301, 300, 300, 300));
+
+        Assert.Equal("é\ufffeé", composing.Decode(composing.Encode("e\u0301\ufffee\u0301"), skipSpecial: true));
+    }
+
+    [Fact]
     public void An_id_outside_the_vocabulary_is_an_error() => Assert.Throws<ArgumentOutOfRangeException>(() => Tokenizer.Bytes(302).Length);
 
     [Fact]
