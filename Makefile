@@ -59,7 +59,10 @@ check-minilm: ## MiniLM's published weights on our kernels: do they give what ON
 bench-minilm: ## The same, how fast (after check-minilm; minutes; nothing else should run)
 	$(MINILM) duel artifacts/minilm
 
+bench-kernels: ## Products of packed weights alone under BenchmarkDotNet (two minutes; nothing else should run)
+	dotnet run -c $(CONFIGURATION) --project tests/Chat.KernelBenchmarks -- --filter '*' --artifacts artifacts/kernels
+
 format: ## Check the formatting of the code
 	dotnet format Chat.sln --verify-no-changes
 
-.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate bench-peer check-minilm bench-minilm format
+.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate bench-peer bench-kernels check-minilm bench-minilm format
