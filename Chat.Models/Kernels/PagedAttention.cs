@@ -135,6 +135,7 @@ public static unsafe class PagedAttention
         (s6 * factor).Store(answer + 48);
         (s7 * factor).Store(answer + 56);
     }
+
     private static void Mix32(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int from, int tokens, float* weights, float factor, int offset, float* answer)
     {
         Vector256<float> s0 = Vector256<float>.Zero, s1 = s0, s2 = s0, s3 = s0;

@@ -27,9 +27,7 @@ internal static class MixedPass
 
     private static void Run(string path, int part, int others, int held, int rounds)
     {
-        var file = ConfigFile.Load(Path.Combine(path, ModelFolder.ConfigFileName));
-        if (!DecoderConfigFile.Families.TryGetValue(ModelFamilies.Of(file), out var family)) throw new ArgumentException($"{path} holds no decoder-only model.");
-        var config = DecoderConfigFile.Read(file, family);
+        var config = Runners.DecoderConfigOf(path);
         using var checkpoint = Checkpoint.OpenFolder(path);
         using var runner = new CpuRunner(config, checkpoint, rowCount: others + 1, maxContext: Math.Max(2 * part, held + 2), maxReply: 16, WeightFormat.Int8);
         var random = new Random(1);

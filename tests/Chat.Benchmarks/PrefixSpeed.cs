@@ -25,9 +25,7 @@ internal static class PrefixSpeed
 
     private static void Run(string path, WeightFormat format, int prefix, int tail, int rounds, int threads)
     {
-        var file = ConfigFile.Load(Path.Combine(path, ModelFolder.ConfigFileName));
-        if (!DecoderConfigFile.Families.TryGetValue(ModelFamilies.Of(file), out var family)) throw new ArgumentException($"{path} holds no decoder-only model.");
-        var config = DecoderConfigFile.Read(file, family);
+        var config = Runners.DecoderConfigOf(path);
         using var team = new Team(threads);
         using var checkpoint = Checkpoint.OpenFolder(path);
         using var runner = new CpuRunner(config, checkpoint, rowCount: 2, maxContext: prefix + tail, maxReply: 16, format, team);

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Chat.Models.Architectures;
 using Chat.Models.Checkpoints;
 using Chat.Models.Engine;
 using Chat.Models.Kernels;
@@ -23,5 +24,12 @@ internal static class Runners
     {
         if (!Enum.TryParse<WeightFormat>(name, ignoreCase: true, out var format)) return ServedModel.OnTorch(folder, torch.CPU, Enum.Parse<torch.ScalarType>(name["torch-".Length..], ignoreCase: true)).CreateRunner(rows);
         return ServedModel.OnKernels(folder, format, team).CreateRunner(rows);
+    }
+
+    /// <exception cref="ArgumentException">The folder holds another kind of model.</exception>
+    public static DecoderConfig DecoderConfigOf(string path)
+    {
+        var file = ConfigFile.Load(Path.Combine(path, ModelFolder.ConfigFileName));
+        return DecoderConfigFile.Families.TryGetValue(ModelFamilies.Of(file), out var family) ? DecoderConfigFile.Read(file, family) : throw new ArgumentException($"{path} holds no decoder-only model.");
     }
 }

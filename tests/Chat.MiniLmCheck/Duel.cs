@@ -1,7 +1,6 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
-using System.Runtime.InteropServices;
 using Chat.Benchmarks;
 using Chat.Models.Engine;
 using Chat.Models.Kernels;
@@ -26,7 +25,7 @@ internal static class Duel
         var command = new Command("duel", "Tokens a second of our kernels and of ONNX Runtime, and their ratio.") { folder, threads, rounds, seconds, processorTime };
         command.SetAction(result =>
         {
-            Func<long> clock = result.GetValue(processorTime) ? ThreadTime : Stopwatch.GetTimestamp;
+            Func<long> clock = result.GetValue(processorTime) ? Machine.ThreadTime : Stopwatch.GetTimestamp;
             Run(result.GetValue(folder)!, result.GetValue(processorTime) ? 1 : result.GetValue(threads), result.GetValue(rounds), result.GetValue(seconds), clock);
         });
         return command;
@@ -46,7 +45,7 @@ internal static class Duel
         ];
         using var team = new Team(threads);
         using var peer = new OnnxEncoder(MiniLm.Onnx(), threads);
-        Console.WriteLine($"{threads} threads, load {(File.Exists("/proc/loadavg") ? File.ReadAllText("/proc/loadavg").Split(' ')[0] : "unknown")}");
+        Console.WriteLine($"{threads} threads, load {Machine.LoadAverage()}");
         Console.WriteLine($"| work | weights | ONNX Runtime float32, tokens/s | Chat, tokens/s | ratio, median of {rounds} (quartiles) |");
         Console.WriteLine("|---|---|---|---|---|");
         foreach (var (weights, path, format) in new[] { ("float32", MiniLm.Float32(folder), WeightFormat.Exact), ("bfloat16", MiniLm.BFloat16(folder), WeightFormat.Exact), ("int8", MiniLm.Float32(folder), WeightFormat.Int8), ("int4", MiniLm.Float32(folder), WeightFormat.Int4) })
@@ -88,20 +87,4 @@ internal static class Duel
             return Stopwatch.GetElapsedTime(start, clock()).TotalSeconds;
         }
     }
-
-    /// <summary>What the processor has given to this thread. With one thread both engines compute on the caller's.</summary>
-    private static long ThreadTime()
-    {
-        const int thread = 3;
-        _ = GetTime(thread, out var time);
-        return time.Seconds * Stopwatch.Frequency + time.Nanoseconds * Stopwatch.Frequency / 1_000_000_000;
-    }
-
-    private struct Time
-    {
-        public long Seconds, Nanoseconds;
-    }
-
-    [DllImport("libc", EntryPoint = "clock_gettime")]
-    private static extern int GetTime(int clock, out Time time);
 }

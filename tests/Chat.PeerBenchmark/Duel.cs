@@ -1,7 +1,6 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
-using System.Runtime.InteropServices;
 using System.Text.Json;
 using Chat.Benchmarks;
 using Chat.Models.Architectures;
@@ -37,7 +36,7 @@ internal static class Duel
         var command = new Command("duel", "Tokens a second of both engines, and their ratio.") { folder, formats, works, threads, rounds, seconds, processorTime, json };
         command.SetAction(result =>
         {
-            Clock clock = result.GetValue(processorTime) ? ThreadTime : Stopwatch.GetTimestamp;
+            Clock clock = result.GetValue(processorTime) ? Machine.ThreadTime : Stopwatch.GetTimestamp;
             Run(result.GetValue(folder)!, result.GetValue(formats)!, result.GetValue(works)!, result.GetValue(processorTime) ? 1 : result.GetValue(threads), result.GetValue(rounds), result.GetValue(seconds), clock, result.GetValue(json));
         });
         return command;
@@ -68,12 +67,12 @@ internal static class Duel
                 Console.WriteLine(result.Row());
             }
         }
-        if (json is not null) File.WriteAllText(json, JsonSerializer.Serialize(new { processor = Processor(), processors = Environment.ProcessorCount, threads, load = LoadAverage(), at = TimeProvider.System.GetUtcNow(), results }, Written));
+        if (json is not null) File.WriteAllText(json, JsonSerializer.Serialize(new { processor = Processor(), processors = Environment.ProcessorCount, threads, load = Machine.LoadAverage(), at = TimeProvider.System.GetUtcNow(), results }, Written));
     }
 
     private static Result Measure(Work work, WeightFormat format, IRunner runner, SafeLlamaModelHandle model, Team team, int rounds, double seconds, Clock clock, long bytes)
     {
-        var load = LoadAverage();
+        var load = Machine.LoadAverage();
         var tried = new List<Trial>();
         foreach (var settings in PeerSettings.Candidates(team.Size))
         {
@@ -116,25 +115,7 @@ internal static class Duel
 
     private static double Seconds(long from, long to) => Stopwatch.GetElapsedTime(from, to).TotalSeconds;
 
-    /// <summary>What the processor has given to this thread. With one thread both engines compute on the caller's.</summary>
-    private static long ThreadTime()
-    {
-        const int thread = 3;
-        _ = GetTime(thread, out var time);
-        return time.Seconds * Stopwatch.Frequency + time.Nanoseconds * Stopwatch.Frequency / 1_000_000_000;
-    }
-
-    private struct Time
-    {
-        public long Seconds, Nanoseconds;
-    }
-
-    [DllImport("libc", EntryPoint = "clock_gettime")]
-    private static extern int GetTime(int clock, out Time time);
-
     private static double Median(IEnumerable<double> values) => Figures.Quantile([.. values.Order()], 0.5);
-
-    private static string LoadAverage() => File.Exists("/proc/loadavg") ? File.ReadAllText("/proc/loadavg").Split(' ')[0] : "unknown";
 
     private static string Processor() => File.Exists("/proc/cpuinfo") ? File.ReadLines("/proc/cpuinfo").FirstOrDefault(line => line.StartsWith("model name", StringComparison.Ordinal))?.Split(':')[1].Trim() ?? "unknown" : "unknown";
 
