@@ -8,5 +8,6 @@ log=$(mktemp); trap 'rm -f "$log"' EXIT
 # One project after the other: both drive real servers and there are two cores.
 dotnet test --solution Chat.sln -c Release --no-build --no-ansi --no-progress --max-parallel-test-modules 1 "$@" 2>&1 | tee "$log"
 code=${PIPESTATUS[0]}
-awk '/^ *total:/{t=$2} /^ *failed:/{f=$2} /^ *succeeded:/{p=$2} /^ *skipped:/{s=$2} END{printf "%d passed, %d failed, %d skipped\n", p, f, s}' "$log"
+# A test program that died reports no failed test: it counts as one.
+awk -v code="$code" '/^ *total:/{t=$2} /^ *failed:/{f=$2} /^ *succeeded:/{p=$2} /^ *skipped:/{s=$2} END{if (code && !f) f = 1; printf "%d passed, %d failed, %d skipped\n", p, f, s}' "$log"
 exit "$code"

@@ -56,8 +56,9 @@ internal sealed class HostWork(TimeProvider time)
     /// <returns>How many requests still ran when the time was over.</returns>
     public async Task<int> IdleAsync(string? model, TimeSpan limit, CancellationToken cancellation)
     {
-        using var timeout = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        using var timer = time.CreateTimer(_ => timeout.Cancel(), null, limit, Timeout.InfiniteTimeSpan);
+        // No timer of our own: its callback may still run after it was disposed, and what it throws ends the process.
+        using var timeout = new CancellationTokenSource(limit, time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellation);
         for (; ; )
         {
             Task wait;
@@ -68,7 +69,7 @@ internal sealed class HostWork(TimeProvider time)
                 wait = changed.Task;
             }
             if (left == 0) return 0;
-            try { await wait.WaitAsync(timeout.Token); }
+            try { await wait.WaitAsync(either.Token); }
             catch (OperationCanceledException) when (!cancellation.IsCancellationRequested) { return left; }
         }
     }

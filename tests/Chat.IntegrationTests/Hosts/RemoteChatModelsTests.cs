@@ -72,7 +72,7 @@ public sealed class RemoteChatModelsTests : IAsyncLifetime
         var cancelled = new TaskCompletionSource();
         first.Before = async (_, context) =>
         {
-            context.CancellationToken.Register(cancelled.SetResult);
+            context.CancellationToken.Register(() => cancelled.TrySetResult());
             await Task.Delay(Timeout.Infinite, context.CancellationToken);
         };
         var models = await StartAsync(new HostsOptions { FirstTokenSeconds = 0.3 }, a, b);
@@ -158,7 +158,7 @@ public sealed class RemoteChatModelsTests : IAsyncLifetime
         a.Before = async (place, context) =>
         {
             if (place < 2) return;
-            context.CancellationToken.Register(cancelled.SetResult);
+            context.CancellationToken.Register(() => cancelled.TrySetResult());
             await Task.Delay(Timeout.Infinite, context.CancellationToken);
         };
         var models = await StartAsync(a);
