@@ -20,7 +20,7 @@ internal static class DecoderFolder
         var chat = ChatFormat.Load(path);
         var generation = Path.Combine(path, GenerationFileName);
         List<int> ends = [];
-        if (chat?.EndToken is { } name && json.Added.FirstOrDefault(token => token.Content == name) is { } end) ends.Add(end.Id);
+        if (chat?.EndToken is { } name && json.Surroundings.Added.FirstOrDefault(token => token.Content == name) is { } end) ends.Add(end.Id);
         if (File.Exists(generation)) ends.AddRange(ConfigFile.Load(generation).KnownTokens("eos_token_id", config.VocabularySize));
         ends.AddRange(config.Ends);
         ends = [.. ends.Distinct().Where(id => id < config.VocabularySize)];

@@ -15,6 +15,7 @@ public static class ModelFamilies
     {
         ["EVAModel"] = Eva,
         ["T5ForConditionalGeneration"] = T5,
+        ["MT5ForConditionalGeneration"] = T5,
         ["BertModel"] = Bert,
         ["GPT2LMHeadModel"] = "gpt2",
         ["LlamaForCausalLM"] = "llama",
@@ -41,6 +42,7 @@ public static class ModelFamilies
     public static string Of(ConfigFile config)
     {
         var family = config.Text("model_type") ?? (config.FirstText("architectures") is { } name ? Architectures.GetValueOrDefault(name, name) : throw config.Bad("model_type", "is missing"));
+        if (family == "mt5") family = T5;                   // T5 1.1 with another vocabulary
         return Families.ContainsKey(family) ? family
             : throw new CheckpointException(CheckpointErrors.Unsupported, $"Models of type '{family}' are not known. Known: {string.Join(", ", Families.Keys.Order(StringComparer.Ordinal))}.");
     }

@@ -14,7 +14,7 @@ namespace Chat.Models.Checkpoints;
 public sealed record ModelFile(string Path, long Size, string Sha256);
 
 /// <summary>
-/// What crosses from training to serving: <c>config.json</c>, weights, <c>tokenizer.json</c> or <c>vocab.txt</c>, and the model's card
+/// What crosses from training to serving: <c>config.json</c>, weights, <c>tokenizer.json</c>, <c>spiece.model</c> or <c>vocab.txt</c>, and the model's card
 /// <c>chat-model.json</c> (<c>id</c>, <c>createdAt</c>, <c>parent</c>, <c>teacher</c>, <c>licence</c>, <c>defaultDecoding</c>, and whatever else is worth telling).
 /// Opening checks everything but the numbers, which are checked as they are read. Immutable.
 /// </summary>
@@ -39,7 +39,7 @@ public sealed class ModelFolder
 
     public int VocabularySize => Decoder?.VocabularySize ?? Config.VocabularySize;
     public ITextTokenizer Tokenizer { get; }
-    /// <summary>How a decoder-only model wants conversations written, when its folder says so.</summary>
+    /// <summary>How a published model wants conversations written, when its folder says so.</summary>
     public ChatFormat? Chat { get; }
     /// <summary>The card as it stands in the folder; empty when there is none.</summary>
     public JsonObject Card { get; }
@@ -57,13 +57,13 @@ public sealed class ModelFolder
         using var checkpoint = Checkpoint.OpenFolder(path);
         var card = ReadCard(path);
         if (DecoderConfigFile.Families.TryGetValue(family, out var decoderFamily)) return OpenDecoder(path, DecoderConfigFile.Read(file, decoderFamily), checkpoint, card);
-        if (family != ModelFamilies.Eva)
-            throw new CheckpointException(CheckpointErrors.Unsupported, $"Models of type '{family}' do not chat. Those that do: {string.Join(", ", DecoderConfigFile.Families.Keys.Prepend(ModelFamilies.Eva))}.");
+        if (family is not (ModelFamilies.Eva or ModelFamilies.T5))
+            throw new CheckpointException(CheckpointErrors.Unsupported, $"Models of type '{family}' do not chat. Those that do: {string.Join(", ", DecoderConfigFile.Families.Keys.Prepend(ModelFamilies.T5).Prepend(ModelFamilies.Eva))}.");
         var (config, weights) = EvaWeights.Locate(EncoderDecoderConfig.Read(file), checkpoint);
         foreach (var _ in weights) { }                                  // each is checked as it is walked
         var tokenizer = TokenizerFiles.Load(path, config);
         CheckFits(path, tokenizer, config.VocabularySize);
-        return new ModelFolder(path, config, null, tokenizer, null, card, Describe(path, EncoderDecoder.ParameterCount(config), config.MaxContext, config.MaxReply, card));
+        return new ModelFolder(path, config, null, tokenizer, family == ModelFamilies.T5 ? ChatFormat.Load(path) : null, card, Describe(path, EncoderDecoder.ParameterCount(config), config.MaxContext, config.MaxReply, card));
     }
 
     private static ModelFolder OpenDecoder(string path, DecoderConfig read, Checkpoint checkpoint, JsonObject card)

@@ -9,7 +9,7 @@ namespace Chat.Models.Decoding;
 public sealed class TokenTable
 {
     private readonly string[] texts;
-    private readonly byte[][] bytes;
+    private readonly byte[][] bytes, firstBytes;
     private readonly bool[] special;
     private readonly int[] han;
     private readonly string[][] units, characters;
@@ -21,12 +21,14 @@ public sealed class TokenTable
     /// <param name="bytes">What each id adds to a reply; empty for special tokens.</param>
     /// <param name="separator">The id that ends a turn.</param>
     /// <param name="antonymPairs">Pairs of words, used in both directions; words outside the vocabulary are ignored.</param>
-    public TokenTable(IReadOnlyList<string> texts, IReadOnlyList<byte[]> bytes, int separator, IEnumerable<(string, string)>? antonymPairs = null)
+    /// <param name="firstBytes">What each id adds where nothing with bytes stands before it; <c>null</c>: the same.</param>
+    public TokenTable(IReadOnlyList<string> texts, IReadOnlyList<byte[]> bytes, int separator, IEnumerable<(string, string)>? antonymPairs = null, IReadOnlyList<byte[]>? firstBytes = null)
     {
         if (texts.Count != bytes.Count) throw new ArgumentException($"{texts.Count} texts for {bytes.Count} tokens.", nameof(bytes));
         Separator = separator;
         this.texts = [.. texts];
         this.bytes = [.. bytes];
+        this.firstBytes = firstBytes is null ? this.bytes : [.. firstBytes];
         special = [.. bytes.Select((b, id) => b.Length == 0 && id != separator)];
         characters = [.. texts.Select((t, id) => id == separator ? [t] : Characters(t))];
         han = [.. texts.Select((t, id) => bytes[id].Length == 0 ? 0 : t.StartsWith('\uFFFE') ? bytes[id].Count(b => b is >= 0xE3 and <= 0xE9) : t.EnumerateRunes().TakeWhile(c => IsHan(c.Value)).Count())];
@@ -36,7 +38,7 @@ public sealed class TokenTable
         byBytes = new(SortByBytes);
         LongestToken = bytes.Max(b => b.Length);
         // Bytes that no UTF-8 text has need no token.
-        WritesEveryByte = Enumerable.Range(0, 0xF5).Except([0xC0, 0xC1]).All(bytes.Where(b => b.Length == 1).Select(b => (int)b[0]).ToHashSet().Contains);
+        WritesEveryByte = firstBytes is null && Enumerable.Range(0, 0xF5).Except([0xC0, 0xC1]).All(bytes.Where(b => b.Length == 1).Select(b => (int)b[0]).ToHashSet().Contains);
         foreach (var group in Directed(antonymPairs ?? []).GroupBy(p => p.Word, p => p.Opposite))
             antonyms[group.Key] = [.. group.Distinct().Order()];
     }
@@ -48,7 +50,7 @@ public sealed class TokenTable
     /// <summary>Bytes of the longest token.</summary>
     public int LongestToken { get; }
 
-    /// <summary>Each byte that UTF-8 knows is a token of its own, so any text can be written from any place on.</summary>
+    /// <summary>Each byte that UTF-8 knows is a token of its own, which it is at the beginning too, so any text can be written from any place on.</summary>
     public bool WritesEveryByte { get; }
 
     /// <summary>Tokens that stand for text, ordered by their bytes, each with the number of bytes at its beginning that the one before it shares.</summary>
@@ -56,6 +58,9 @@ public sealed class TokenTable
 
     public string Text(int id) => texts[id];
     public ReadOnlySpan<byte> Bytes(int id) => bytes[id];
+
+    /// <summary>The same where nothing with bytes stands before it.</summary>
+    public ReadOnlySpan<byte> FirstBytes(int id) => firstBytes[id];
 
     /// <summary>Stands for no text and does not end a turn either.</summary>
     public bool IsSpecial(int id) => special[id];
@@ -89,13 +94,14 @@ public sealed class TokenTable
     public static TokenTable From(ITextTokenizer tokenizer, int size, IEnumerable<(string, string)>? antonymPairs = null)
     {
         var texts = new string[size];
-        var bytes = new byte[size][];
+        var (bytes, firstBytes, areFirstsOther) = (new byte[size][], new byte[size][], false);
         for (var id = 0; id < size; id++)
         {
-            bytes[id] = id < tokenizer.VocabularySize ? tokenizer.Bytes(id).ToArray() : [];
+            bytes[id] = firstBytes[id] = id < tokenizer.VocabularySize ? tokenizer.Bytes(id).ToArray() : [];
+            if (id < tokenizer.VocabularySize && !tokenizer.FirstBytes(id).SequenceEqual(bytes[id])) (firstBytes[id], areFirstsOther) = (tokenizer.FirstBytes(id).ToArray(), true);
             texts[id] = WholeText(bytes[id]) ?? (tokenizer is EvaTokenizer eva && id < eva.VocabularySize ? eva.Text([id]) : $"\uFFFE{id}\uFFFE");
         }
-        return new(texts, bytes, tokenizer.Special.Separator, antonymPairs);
+        return new(texts, bytes, tokenizer.Special.Separator, antonymPairs, areFirstsOther ? firstBytes : null);
     }
 
     /// <summary>A reference vocabulary (one entry a line): an entry that is exactly ▂ is a blank, ▃ a line break.</summary>

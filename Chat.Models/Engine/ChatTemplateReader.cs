@@ -18,7 +18,7 @@ public sealed class ChatTemplateReader : IDialogueReader
     /// <summary>Stands inside a shielded name while the template renders. No text has it: in what people write it becomes U+FFFD.</summary>
     private const char Shield = '\uFFFE';
 
-    private readonly ByteLevelTokenizer tokenizer;
+    private readonly HuggingFaceTokenizer tokenizer;
     private readonly ChatTemplate template;
     private readonly string startToken, endToken;
     private readonly string[] specialNames;
@@ -27,7 +27,7 @@ public sealed class ChatTemplateReader : IDialogueReader
 
     /// <param name="format">The model's own format, or <c>null</c> for turns one behind the other.</param>
     /// <exception cref="TemplateException">The template is not of the language that is known here.</exception>
-    public ChatTemplateReader(ByteLevelTokenizer tokenizer, ChatFormat? format, int longestContext, TimeProvider time)
+    public ChatTemplateReader(HuggingFaceTokenizer tokenizer, ChatFormat? format, int longestContext, TimeProvider time)
     {
         (this.tokenizer, this.longestContext, this.time) = (tokenizer, longestContext, time);
         template = ChatTemplate.Parse(format?.Template ?? Plain);
@@ -115,5 +115,5 @@ public sealed class ChatTemplateReader : IDialogueReader
         return text[(char.IsLowSurrogate(text[from]) ? from + 1 : from)..];
     }
 
-    private string Name(int id) => Encoding.UTF8.GetString(tokenizer.RawBytes(id));
+    private string Name(int id) => Encoding.UTF8.GetString(tokenizer.RawBytes(id, first: true));
 }

@@ -227,7 +227,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
             MaxTokens = resolved.Options.MaxTokens,
             Context = context,
             Emitted = [.. request.Emitted],
-            Text = new(tokens, resolved.Options.Stop),
+            Text = new(tokens, resolved.Options.Stop, request.Emitted),
             Arrived = time.GetTimestamp(),
         };
     }

@@ -19,7 +19,7 @@ public sealed record ServedModel
     public required ITextTokenizer Tokenizer { get; init; }
     public required TokenTable Tokens { get; init; }
 
-    /// <summary>Turns messages into ids; <c>null</c> for the dialogue format of our own models.</summary>
+    /// <summary>Turns messages into ids; <c>null</c> for the dialogue format of EVA and of our own models.</summary>
     public IDialogueReader? Reader { get; init; }
 
     /// <summary>Beginnings of prompts that stay read as long as the model is served: a name for each, and the system message that it ends with.</summary>
@@ -65,7 +65,8 @@ public sealed record ServedModel
     {
         Description = folder.Description,
         Tokenizer = folder.Tokenizer,
-        Reader = folder.Decoder is null ? null : new ChatTemplateReader((ByteLevelTokenizer)folder.Tokenizer, folder.Chat, folder.Description.MaxPromptTokens, TimeProvider.System),
+        Reader = folder.Decoder is null && folder.Config.Family == EncoderDecoderFamily.Eva ? null
+            : new ChatTemplateReader((HuggingFaceTokenizer)folder.Tokenizer, folder.Chat ?? (folder.Decoder is null ? ChatFormat.TextToText : null), folder.Description.MaxPromptTokens, TimeProvider.System),
         Tokens = TokenTable.From(folder.Tokenizer, folder.VocabularySize, Antonyms(Path.Combine(folder.Path, AntonymsFileName))),
         CreateRunner = createRunner,
     };

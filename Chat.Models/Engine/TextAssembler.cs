@@ -11,7 +11,8 @@ namespace Chat.Models.Engine;
 /// still form across its end; text behind a stop string is dropped together with the stop string. Bytes that are no UTF-8 become
 /// U+FFFD, one for each maximal ill-formed part. The bytes of the released tokens are exactly those of the released text. Not thread-safe.
 /// </summary>
-public sealed class TextAssembler(TokenTable tokens, IEnumerable<string> stop)
+/// <param name="emitted">Tokens of the reply that were shown before these.</param>
+public sealed class TextAssembler(TokenTable tokens, IEnumerable<string> stop, IEnumerable<int>? emitted = null)
 {
     private static readonly byte[] Replacement = [0xEF, 0xBF, 0xBD];
 
@@ -20,6 +21,8 @@ public sealed class TextAssembler(TokenTable tokens, IEnumerable<string> stop)
     private readonly List<byte> clean = [], raw = [];                                      // whole characters; the bytes of an unfinished one
     private readonly List<int> cleanOwner = [], rawOwner = [];                             // which of the pending tokens a byte belongs to
 
+    private bool hasBegun = (emitted ?? []).Any(id => tokens.Bytes(id).Length > 0);
+
     /// <summary>A stop string has come up: the reply is over.</summary>
     public bool IsStopped { get; private set; }
 
@@ -27,7 +30,8 @@ public sealed class TextAssembler(TokenTable tokens, IEnumerable<string> stop)
     {
         if (IsStopped) throw new InvalidOperationException("The reply has ended at a stop string.");
         pending.Add(new(Record(token.Id, token.Logprob), [.. token.Top.Select(t => Record(t.Id, t.Logprob))]));
-        raw.AddRange(tokens.Bytes(token.Id));
+        raw.AddRange(hasBegun ? tokens.Bytes(token.Id) : tokens.FirstBytes(token.Id));
+        hasBegun |= tokens.Bytes(token.Id).Length > 0;
         while (rawOwner.Count < raw.Count) rawOwner.Add(pending.Count - 1);
         Decode(final: false);
         CutAtStop();

@@ -25,7 +25,7 @@ internal static class GgufVocabulary
 
         var (tokens, types) = (new string[config.VocabularySize], new int[config.VocabularySize]);
         foreach (var (written, id) in tokenizer.Vocabulary) Set(id, written, Normal);
-        foreach (var token in tokenizer.Added) Set(token.Id, token.Content, token.Special ? Control : UserDefined);
+        foreach (var token in tokenizer.Surroundings.Added) Set(token.Id, token.Content, token.Special ? Control : UserDefined);
         for (var id = 0; id < tokens.Length; id++)
             if (tokens[id] is null) (tokens[id], types[id]) = ($"[PAD{id}]", Unused);
 
@@ -34,7 +34,7 @@ internal static class GgufVocabulary
         file.Add("tokenizer.ggml.tokens", tokens);
         file.Add("tokenizer.ggml.token_type", types);
         file.Add("tokenizer.ggml.merges", tokenizer.Merges);
-        file.Add("tokenizer.ggml.add_bos_token", tokenizer.Before.Count > 0);
+        file.Add("tokenizer.ggml.add_bos_token", tokenizer.Surroundings.Before.Count > 0);
         if (config.Start is { } start) file.Add("tokenizer.ggml.bos_token_id", start);
         if (config.Ends is [var end, ..]) file.Add("tokenizer.ggml.eos_token_id", end);
         if (chatTemplate is not null) file.Add("tokenizer.chat_template", chatTemplate);

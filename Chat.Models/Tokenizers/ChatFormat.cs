@@ -14,6 +14,9 @@ public sealed record ChatFormat(string Template, string? StartToken, string? End
     public const string TemplateFileName = "chat_template.jinja";
     private const long LargestFile = 16 << 20;
 
+    /// <summary>For T5, which knows texts and no turns: all of them, a line each, and the end token that it expects behind a text.</summary>
+    public static ChatFormat TextToText { get; } = new("{% for m in messages %}{{ m.content }}{% if not loop.last %}{{ '\n' }}{% endif %}{% endfor %}{{ eos_token }}", null, null);
+
     /// <summary>The format of a model folder, or <c>null</c> when it has no template.</summary>
     /// <exception cref="CheckpointException"><c>bad_config</c>.</exception>
     public static ChatFormat? Load(string folder)

@@ -13,6 +13,9 @@ public interface ITextTokenizer
 
     /// <summary>The UTF-8 bytes a token stands for (empty for special tokens). A character may be spread over several tokens.</summary>
     ReadOnlySpan<byte> Bytes(int id);
+
+    /// <summary>The same where nothing with bytes stands before it: SentencePiece writes a blank before each word, and of the first one it is taken off.</summary>
+    ReadOnlySpan<byte> FirstBytes(int id) => Bytes(id);
 }
 
 /// <summary>Ids of the dialogue format. A tokenizer that knows every text has no unknown token: its <c>Unknown</c> is its <c>Pad</c>, which no text has.</summary>

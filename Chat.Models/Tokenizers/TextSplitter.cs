@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using System.Text.Json;
 using System.Text.RegularExpressions;
 
 namespace Chat.Models.Tokenizers;
@@ -19,22 +20,37 @@ public sealed class TextSplitter
     /// <exception cref="ArgumentException">No expression.</exception>
     public TextSplitter(string pattern) => (Pattern, this.pattern) = (pattern, new Regex(pattern, RegexOptions.CultureInvariant | RegexOptions.Compiled, Limit));
 
+    /// <summary>A <c>Split</c> that keeps what it finds apart, or <c>Digits</c>, of a <c>tokenizer.json</c>.</summary>
+    /// <exception cref="Checkpoints.CheckpointException"><c>unsupported</c>: another part, or one that joins or drops what it finds.</exception>
+    internal static TextSplitter Read(JsonElement part) => TokenizerJson.Kind(part) switch
+    {
+        // Matches and gaps both stay, so inverting the pattern changes nothing.
+        "Split" when part.GetProperty("behavior").GetString() == "Isolated" => new(TokenizerJson.Pattern(part)),
+        "Digits" => new(TokenizerJson.Flag(part, "individual_digits") ? @"\p{N}" : @"\p{N}+"),
+        var other => throw TokenizerJson.Unsupported("pre_tokenizer", other),
+    };
+
     /// <summary>The expression as the file writes it.</summary>
     public string Pattern { get; }
 
     /// <exception cref="RegexMatchTimeoutException">The pattern takes too long on this text.</exception>
-    public IEnumerable<string> Split(string text)
+    public IEnumerable<string> Split(string text) => Cut(text).Select(piece => piece.Text);
+
+    /// <summary>Puts something in the place of each match.</summary>
+    public Func<string, string> Replacing(string content) => text => string.Concat(Cut(text).Select(piece => piece.IsMatch ? content : piece.Text));
+
+    private IEnumerable<(string Text, bool IsMatch)> Cut(string text)
     {
         var (shown, starts) = Show(text);
         var at = 0;
         foreach (Match match in pattern.Matches(shown))
         {
             if (match.Length == 0) continue;
-            if (match.Index > at) yield return text[Unit(at)..Unit(match.Index)];
+            if (match.Index > at) yield return (text[Unit(at)..Unit(match.Index)], false);
             at = match.Index + match.Length;
-            yield return text[Unit(match.Index)..Unit(at)];
+            yield return (text[Unit(match.Index)..Unit(at)], true);
         }
-        if (at < shown.Length) yield return text[Unit(at)..];
+        if (at < shown.Length) yield return (text[Unit(at)..], false);
 
         int Unit(int character) => starts is null ? character : starts[character];
     }

@@ -1,4 +1,3 @@
-using System.Text;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using Chat.Models.Checkpoints;
@@ -6,7 +5,8 @@ using Chat.Models.Checkpoints;
 namespace Chat.Models.Tokenizers;
 
 /// <summary>A token that is cut out of a text before anything else.</summary>
-public sealed record AddedToken(int Id, string Content, bool Special, bool StripLeft, bool StripRight);
+/// <param name="Normalized">It is looked for in normalized text, normalized itself.</param>
+public sealed record AddedToken(int Id, string Content, bool Special, bool StripLeft, bool StripRight, bool Normalized = false);
 
 /// <summary>
 /// What Hugging Face's <c>tokenizer.json</c> says of a byte-level BPE tokenizer. Parts that are not known are refused, never skipped: a tokenizer that is
@@ -19,16 +19,14 @@ public sealed record TokenizerJson
     public required IReadOnlyDictionary<string, int> Vocabulary { get; init; }
     /// <summary>«left right», best first.</summary>
     public required IReadOnlyList<string> Merges { get; init; }
-    public required IReadOnlyList<AddedToken> Added { get; init; }
+    public required TokenizerSurroundings Surroundings { get; init; }
     /// <summary>A whole piece that is in the vocabulary is taken as it is.</summary>
     public required bool IgnoreMerges { get; init; }
-    public required IReadOnlyList<NormalizationForm> Normalizers { get; init; }
+    /// <summary>Applied one after the other.</summary>
+    public required IReadOnlyList<Func<string, string>> Normalizers { get; init; }
     /// <summary>Applied one after the other, each to the pieces of the one before.</summary>
     public required IReadOnlyList<TextSplitter> Splitters { get; init; }
     public required bool PrefixSpace { get; init; }
-    /// <summary>Ids put before and behind a single text.</summary>
-    public required IReadOnlyList<int> Before { get; init; }
-    public required IReadOnlyList<int> Behind { get; init; }
 
     /// <exception cref="CheckpointException"><c>missing_file</c>, <c>bad_config</c>, or <c>unsupported</c> for a part that is not known.</exception>
     public static TokenizerJson Load(string path) => Load(path, Read);
@@ -43,13 +41,13 @@ public sealed record TokenizerJson
             using var document = JsonDocument.Parse(File.ReadAllBytes(path));
             return read(document.RootElement);
         }
-        catch (Exception error) when (error is JsonException or InvalidOperationException or KeyNotFoundException or FormatException or ArgumentException)
+        catch (Exception error) when (error is JsonException or InvalidOperationException or KeyNotFoundException or FormatException or ArgumentException or IndexOutOfRangeException)
         {
             throw new CheckpointException(CheckpointErrors.BadConfig, $"tokenizer.json is not what it should be: {error.Message}", error);
         }
     }
 
-    private static TokenizerJson Read(JsonElement root)
+    internal static TokenizerJson Read(JsonElement root)
     {
         var model = root.GetProperty("model");
         if (Kind(model) is var kind && kind != "BPE") throw Unsupported("model", kind);
@@ -70,39 +68,23 @@ public sealed record TokenizerJson
                     prefixSpace = Flag(part, "add_prefix_space");
                     if (Flag(part, "use_regex", absent: true)) splitters.Add(new TextSplitter(TextSplitter.Gpt2));
                     break;
-                case "Split" when part.GetProperty("behavior").GetString() == "Isolated":
-                    // Matches and gaps both stay, so inverting the pattern changes nothing.
-                    splitters.Add(new TextSplitter(part.GetProperty("pattern").TryGetProperty("Regex", out var regex) ? regex.GetString()! : Regex.Escape(part.GetProperty("pattern").GetProperty("String").GetString()!)));
-                    break;
-                case "Digits":
-                    splitters.Add(new TextSplitter(Flag(part, "individual_digits") ? @"\p{N}" : @"\p{N}+"));
-                    break;
                 default:
-                    throw Unsupported("pre_tokenizer", Kind(part));
+                    splitters.Add(TextSplitter.Read(part));
+                    break;
             }
         }
         if (!byteLevel) throw Unsupported("pre_tokenizer", "no ByteLevel");
 
         var vocabulary = model.GetProperty("vocab").EnumerateObject().ToDictionary(entry => entry.Name, entry => Id(entry.Value));
-        var (before, behind) = Template(root);
         return new TokenizerJson
         {
             Vocabulary = vocabulary,
             Merges = [.. model.GetProperty("merges").EnumerateArray().Select(merge => merge.ValueKind == JsonValueKind.Array ? $"{merge[0].GetString()} {merge[1].GetString()}" : merge.GetString()!)],
-            Added = [.. (Optional(root, "added_tokens") is { } added ? added.EnumerateArray().ToArray() : []).Select(Token)],
+            Surroundings = Around(root),
             IgnoreMerges = Flag(model, "ignore_merges"),
-            Normalizers = [.. Parts(root, "normalizer", "normalizers").Select(part => Kind(part) switch
-            {
-                "NFC" => NormalizationForm.FormC,
-                "NFD" => NormalizationForm.FormD,
-                "NFKC" => NormalizationForm.FormKC,
-                "NFKD" => NormalizationForm.FormKD,
-                var other => throw Unsupported("normalizer", other),
-            })],
+            Normalizers = TextNormalizers.Read(root),
             Splitters = splitters,
             PrefixSpace = prefixSpace,
-            Before = before,
-            Behind = behind,
         };
     }
 
@@ -111,11 +93,11 @@ public sealed record TokenizerJson
         if (Flag(token, "single_word")) throw Unsupported("single_word of an added token", "true");
         var content = token.GetProperty("content").GetString()!;
         return content.Length == 0 ? throw Bad("has an empty added token")
-            : new AddedToken(Id(token.GetProperty("id")), content, Flag(token, "special"), Flag(token, "lstrip"), Flag(token, "rstrip"));
+            : new AddedToken(Id(token.GetProperty("id")), content, Flag(token, "special"), Flag(token, "lstrip"), Flag(token, "rstrip"), Flag(token, "normalized"));
     }
 
-    /// <summary>What the post-processor puts around a single text.</summary>
-    private static (IReadOnlyList<int> Before, IReadOnlyList<int> Behind) Template(JsonElement root)
+    /// <summary>Added tokens, and what the post-processor puts around a single text.</summary>
+    internal static TokenizerSurroundings Around(JsonElement root)
     {
         List<int> before = [], behind = [];
         foreach (var part in Parts(root, "post_processor", "processors"))
@@ -129,11 +111,14 @@ public sealed record TokenizerJson
                 else (text ? behind : before).AddRange(part.GetProperty("special_tokens").GetProperty(piece.GetProperty("SpecialToken").GetProperty("id").GetString()!).GetProperty("ids").EnumerateArray().Select(Id));
             }
         }
-        return (before, behind);
+        return new([.. Optional(root, "added_tokens") is { } added ? added.EnumerateArray().Select(Token) : []], before, behind);
     }
 
+    /// <summary>The expression of a pattern, which is one or a plain text.</summary>
+    internal static string Pattern(JsonElement part) => part.GetProperty("pattern").TryGetProperty("Regex", out var regex) ? regex.GetString()! : Regex.Escape(part.GetProperty("pattern").GetProperty("String").GetString()!);
+
     /// <summary>A component, or those of a Sequence; none when the key is absent or null.</summary>
-    private static JsonElement[] Parts(JsonElement root, string key, string list) => Optional(root, key) is not { } part ? []
+    internal static JsonElement[] Parts(JsonElement root, string key, string list) => Optional(root, key) is not { } part ? []
         : Kind(part) == "Sequence" ? [.. part.GetProperty(list).EnumerateArray()] : [part];
 
     internal static string Kind(JsonElement part) => part.TryGetProperty("type", out var type) ? type.GetString() ?? "null" : "BPE";
@@ -144,6 +129,6 @@ public sealed record TokenizerJson
 
     internal static int Id(JsonElement value) => value.TryGetInt32(out var id) && id >= 0 && id < 1 << 20 ? id : throw Bad($"has the id {value}");
 
-    private static CheckpointException Bad(string what) => new(CheckpointErrors.BadConfig, $"tokenizer.json {what}.");
+    internal static CheckpointException Bad(string what) => new(CheckpointErrors.BadConfig, $"tokenizer.json {what}.");
     internal static CheckpointException Unsupported(string part, string what) => new(CheckpointErrors.Unsupported, $"tokenizer.json: {part} = {what} is not known.");
 }

@@ -9,7 +9,7 @@ internal static class WordPieceFiles
 {
     private const long LargestFile = 64 << 20;
 
-    public static WordPieceTokenizer Json(string path) => TokenizerJson.Load(path, Read);
+    public static WordPieceTokenizer Json(string path) => TokenizerJson.Load(path, root => Read(root));
 
     public static WordPieceTokenizer Lines(string path, WordPieceOptions options)
     {
@@ -18,7 +18,8 @@ internal static class WordPieceFiles
         var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
         var id = 0;
         foreach (var line in File.ReadLines(path, Encoding.UTF8)) vocabulary[line] = id++;      // of a piece twice the reference takes the last
-        return new(vocabulary, options);
+        AddedToken[] special = [.. new[] { options.Unknown, options.Start, options.Separator, "[PAD]", "[MASK]" }.Where(vocabulary.ContainsKey).Select(name => new AddedToken(vocabulary[name], name, true, false, false))];
+        return new(vocabulary, options, special, vocabulary.GetValueOrDefault("[PAD]"));
     }
 
     /// <summary>What a <c>tokenizer_config.json</c> says. Names of special tokens are BERT's.</summary>
@@ -35,7 +36,7 @@ internal static class WordPieceFiles
         };
     }
 
-    private static WordPieceTokenizer Read(JsonElement root)
+    public static WordPieceTokenizer Read(JsonElement root, int pad = 0)
     {
         var (model, normalizer) = (root.GetProperty("model"), root.GetProperty("normalizer"));
         Require("model", TokenizerJson.Kind(model), "WordPiece");
@@ -43,13 +44,16 @@ internal static class WordPieceFiles
         Require("pre_tokenizer", TokenizerJson.Kind(root.GetProperty("pre_tokenizer")), "BertPreTokenizer");
         var vocabulary = model.GetProperty("vocab").EnumerateObject().ToDictionary(entry => entry.Name, entry => TokenizerJson.Id(entry.Value), StringComparer.Ordinal);
         // Special tokens are not looked for in texts; others would have to be.
-        foreach (var token in TokenizerJson.Optional(root, "added_tokens") is { } added ? added.EnumerateArray().Select(TokenizerJson.Token) : [])
+        AddedToken[] added = [.. TokenizerJson.Optional(root, "added_tokens") is { } list ? list.EnumerateArray().Select(TokenizerJson.Token) : []];
+        foreach (var token in added)
         {
             if (!token.Special) throw TokenizerJson.Unsupported("an added token that is not special", token.Content);
             if (!vocabulary.TryAdd(token.Content, token.Id) && vocabulary[token.Content] != token.Id) throw new FormatException($"'{token.Content}' has two ids.");
         }
         var (start, separator) = Around(root.GetProperty("post_processor"));
         var lowercase = TokenizerJson.Flag(normalizer, "lowercase", absent: true);
+        var decoder = TokenizerJson.Optional(root, "decoder");
+        if (decoder is { } known) Require("decoder", TokenizerJson.Kind(known), "WordPiece");
         return new(vocabulary, new()
         {
             Lowercase = lowercase,
@@ -61,7 +65,9 @@ internal static class WordPieceFiles
             Unknown = model.GetProperty("unk_token").GetString()!,
             Start = start,
             Separator = separator,
-        });
+            ReadPrefix = decoder?.GetProperty("prefix").GetString(),
+            Tidies = decoder is { } part && TokenizerJson.Flag(part, "cleanup", absent: true),
+        }, added, pad);
     }
 
     /// <summary>The names of what stands before and behind a text; any other form than BERT's is refused.</summary>

@@ -21,6 +21,10 @@ public sealed record WordPieceOptions
     public string Unknown { get; init; } = "[UNK]";
     public string Start { get; init; } = "[CLS]";
     public string Separator { get; init; } = "[SEP]";
+    /// <summary>What is taken off a piece that goes on a word when ids become text; <c>null</c>: nothing, each piece is a word.</summary>
+    public string? ReadPrefix { get; init; } = "##";
+    /// <summary>Blanks before English punctuation go when ids become text.</summary>
+    public bool Tidies { get; init; } = true;
 }
 
 /// <summary>A text, or two, as an encoder reads it.</summary>
@@ -28,34 +32,51 @@ public sealed record EncodedText(int[] Ids, int[] Types);
 
 /// <summary>
 /// BERT's tokenizer (Devlin et al., arXiv 1810.04805; WordPiece of Wu et al., arXiv 1609.08144): words by blanks and punctuation, each cut into the longest known
-/// pieces from the left; a word with an unknown piece is unknown as a whole. Special tokens in a text are text like any other. Thread-safe and immutable.
+/// pieces from the left; a word with an unknown piece is unknown as a whole. Special tokens in a text are text like any other. Decoding puts a blank before each word
+/// and, where the file says so, takes it off again before punctuation. Thread-safe and immutable.
 /// </summary>
-public sealed class WordPieceTokenizer
+public sealed class WordPieceTokenizer : HuggingFaceTokenizer
 {
     private readonly WordPieceOptions options;
     private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> beginnings, continuations;    // the latter without their prefix
+    private readonly byte[]?[] bytes, firstBytes;           // by id; null where no token stands
     private readonly int longest;
 
+    // What English wants without a blank before it, in the reference's order.
+    private static readonly (string From, string To)[] Tidied =
+        [(" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"), (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re")];
+
     /// <param name="vocabulary">Ids of pieces; none is empty.</param>
+    /// <param name="added">Special tokens that <see cref="HuggingFaceTokenizer.EncodeWithAdded"/> finds in a text.</param>
     /// <exception cref="CheckpointException"><c>bad_config</c>: a special token is absent.</exception>
-    public WordPieceTokenizer(IReadOnlyDictionary<string, int> vocabulary, WordPieceOptions options)
+    public WordPieceTokenizer(IReadOnlyDictionary<string, int> vocabulary, WordPieceOptions options, IReadOnlyList<AddedToken> added, int pad = 0)
+        : base(new(added, [Required(vocabulary, options.Start)], [Required(vocabulary, options.Separator)]),
+            new(Required(vocabulary, options.Start), Required(vocabulary, options.Separator), pad, Required(vocabulary, options.Unknown)))
     {
         this.options = options;
-        (Unknown, Start, Separator) = (Required(options.Unknown), Required(options.Start), Required(options.Separator));
         beginnings = new Dictionary<string, int>(vocabulary, StringComparer.Ordinal).GetAlternateLookup<ReadOnlySpan<char>>();
         continuations = vocabulary.Where(piece => piece.Key.StartsWith(options.Prefix, StringComparison.Ordinal))
             .ToDictionary(piece => piece.Key[options.Prefix.Length..], piece => piece.Value, StringComparer.Ordinal).GetAlternateLookup<ReadOnlySpan<char>>();
         longest = vocabulary.Keys.Max(piece => piece.Length);
-        VocabularySize = vocabulary.Values.Max() + 1;
+        bytes = new byte[]?[vocabulary.Values.Max() + 1];
+        firstBytes = new byte[]?[bytes.Length];
+        foreach (var (piece, id) in vocabulary)
+        {
+            firstBytes[id] = Written(piece);
+            bytes[id] = options.ReadPrefix is { } prefix && piece.StartsWith(prefix, StringComparison.Ordinal) ? Written(piece[prefix.Length..]) : Written(" " + piece);
+        }
 
-        int Required(string token) => vocabulary.TryGetValue(token, out var id) ? id : throw new CheckpointException(CheckpointErrors.BadConfig, $"The vocabulary has no token '{token}'.");
+        byte[] Written(string text) => Encoding.UTF8.GetBytes(options.Tidies ? Tidied.Aggregate(text, (tidy, pair) => tidy.Replace(pair.From, pair.To, StringComparison.Ordinal)) : text);
     }
 
     /// <summary>One more than the greatest id.</summary>
-    public int VocabularySize { get; }
-    public int Unknown { get; }
-    public int Start { get; }
-    public int Separator { get; }
+    public override int VocabularySize => bytes.Length;
+
+    public override ReadOnlySpan<byte> RawBytes(int id, bool first) => (uint)id < (uint)bytes.Length ? (first ? firstBytes : bytes)[id]
+        : throw new ArgumentOutOfRangeException(nameof(id), id, $"Ids are 0 to {bytes.Length - 1}.");
+
+    private static int Required(IReadOnlyDictionary<string, int> vocabulary, string token) =>
+        vocabulary.TryGetValue(token, out var id) ? id : throw new CheckpointException(CheckpointErrors.BadConfig, $"The vocabulary has no token '{token}'.");
 
     /// <summary>The tokenizer of a model folder: <c>tokenizer.json</c>, else <c>vocab.txt</c> with what <c>tokenizer_config.json</c> says of it.</summary>
     /// <exception cref="CheckpointException"><c>missing_file</c>, <c>bad_config</c> or <c>unsupported</c>.</exception>
@@ -68,25 +89,23 @@ public sealed class WordPieceTokenizer
 
     /// <summary>«[CLS] text [SEP]», or «[CLS] text [SEP] second [SEP]» with type 1 from the second text on.</summary>
     /// <param name="most">Tokens at most, at least as many as are put around the texts; of two texts the longer one is cut, token by token.</param>
-    public EncodedText Encode(string text, string? second = null, int most = int.MaxValue)
+    public EncodedText EncodeTexts(string text, string? second = null, int most = int.MaxValue)
     {
-        List<int> first = [.. Pieces(text)], other = second is null ? [] : [.. Pieces(second)];
+        List<int> first = [.. Encode(text)], other = second is null ? [] : [.. Encode(second)];
         var around = second is null ? 2 : 3;
         ArgumentOutOfRangeException.ThrowIfLessThan(most, around);
         var over = Math.Max(0, first.Count + other.Count + around - most);
         // What is over comes off the longer one until both are equal, then off the second and the first in turn.
         var (keptFirst, keptOther) = (first.Count, other.Count);
         for (; over > 0; over--) _ = keptFirst > keptOther ? keptFirst-- : keptOther--;
-        int[] left = [Start, .. first[..keptFirst], Separator], right = second is null ? [] : [.. other[..keptOther], Separator];
+        int[] left = [Special.Start, .. first[..keptFirst], Special.Separator], right = second is null ? [] : [.. other[..keptOther], Special.Separator];
         return new([.. left, .. right], [.. left.Select(_ => 0), .. right.Select(_ => 1)]);
     }
 
-    /// <summary>The ids of a text, nothing around them.</summary>
-    public IReadOnlyList<int> Pieces(string text)
+    private protected override void EncodeNormalized(string text, bool atStart, List<int> ids)
     {
-        var ids = new List<int>();
         var word = new StringBuilder();
-        foreach (var rune in Normalize(text).EnumerateRunes())
+        foreach (var rune in text.EnumerateRunes())
         {
             var isBlank = IsBlank(rune);
             if (!isBlank && !IsPunctuation(rune))
@@ -99,13 +118,12 @@ public sealed class WordPieceTokenizer
             Cut(word.Append(rune), ids);
         }
         Cut(word, ids);
-        return ids;
     }
 
-    private string Normalize(string text)
+    private protected override string Normalize(string text)
     {
         var plain = new StringBuilder(text.Length);
-        foreach (var rune in text.EnumerateRunes())                         // half a surrogate pair becomes U+FFFD
+        foreach (var rune in text.EnumerateRunes())
         {
             if (options.Clean && IsDropped(rune)) continue;
             if (options.ChineseApart && IsChinese(rune.Value)) plain.Append(' ').Append(rune).Append(' ');
@@ -144,7 +162,7 @@ public sealed class WordPieceTokenizer
         }
         if (isKnown) return;
         ids.RemoveRange(first, ids.Count - first);
-        ids.Add(Unknown);
+        ids.Add(Special.Unknown);
     }
 
     private static bool IsBlank(Rune rune) => Rune.IsWhiteSpace(rune);

@@ -9,7 +9,7 @@ internal static class Tokenize
 {
     public static JsonNode Run(Arguments arguments, JsonNode input)
     {
-        var tokenizer = new ByteLevelTokenizer(TokenizerJson.Load(Path.Combine(arguments.Model, TokenizerFiles.HuggingFace)), new SpecialTokens(0, 0, 0, 0));
+        var tokenizer = TokenizerFiles.LoadJson(Path.Combine(arguments.Model, TokenizerFiles.HuggingFace), new SpecialTokens(0, 0, 0, 0));
         return Cases.Run(input, one => (string?)one["op"] switch
         {
             "encode" => new JsonObject { ["ids"] = Cases.Numbers(tokenizer.EncodeWithAdded((string)one["text"]!, (bool)one["add_special_tokens"]!)) },
@@ -19,13 +19,15 @@ internal static class Tokenize
         });
     }
 
-    private static JsonArray Stream(ByteLevelTokenizer tokenizer, int[] ids)
+    private static JsonArray Stream(HuggingFaceTokenizer tokenizer, int[] ids)
     {
         var decoder = Encoding.UTF8.GetDecoder();
+        var hasBegun = false;
         var pieces = new JsonArray();
         foreach (var id in ids)
         {
-            var bytes = tokenizer.Bytes(id);
+            var bytes = hasBegun ? tokenizer.Bytes(id) : tokenizer.FirstBytes(id);
+            hasBegun |= tokenizer.Bytes(id).Length > 0;
             var characters = new char[bytes.Length + 4];
             pieces.Add(JsonValue.Create(new string(characters, 0, decoder.GetChars(bytes, characters, flush: false))));
         }

@@ -36,7 +36,7 @@ internal static class Agreement
             using var peer = new OnnxEncoder(MiniLm.Onnx(), 1);
             var cases = GoldenCases().Select(one => (string)one!["text"]!).Select(text =>
             {
-                var ids = tokenizer.Encode(text).Ids;
+                var ids = tokenizer.EncodeTexts(text).Ids;
                 return (JsonNode)new JsonObject { ["text"] = text, ["ids"] = new JsonArray([.. ids.Select(id => (JsonNode)id)]), ["vector"] = new JsonArray([.. CpuEncoderExtensions.Embed(peer.Encode([ids], 384)[0], 384).Take(8).Select(value => (JsonNode)value)]) };
             });
             Console.WriteLine(new JsonObject { ["cases"] = new JsonArray([.. cases]) }.ToJsonString(Written));
@@ -51,7 +51,7 @@ internal static class Agreement
         MiniLm.Write(folder);
         var (tokenizer, dialogue) = (MiniLm.Tokenizer(folder), MiniLm.Dialogue(count));
         string[] sentences = [.. dialogue.Select(pair => pair.Prompt), .. dialogue.Select(pair => pair.Reply)];
-        int[][] texts = [.. sentences.Select(sentence => tokenizer.Encode(sentence, most: Longest).Ids)];
+        int[][] texts = [.. sentences.Select(sentence => tokenizer.EncodeTexts(sentence, most: Longest).Ids)];
         using var peer = new OnnxEncoder(MiniLm.Onnx(), Environment.ProcessorCount);
         var expected = texts.Chunk(Batch).SelectMany(batch => peer.Encode(batch, 384)).ToArray();
         var vectors = expected.Select(states => CpuEncoderExtensions.Embed(states, 384)).ToArray();
@@ -82,7 +82,7 @@ internal static class Agreement
         var tokenizer = MiniLm.Tokenizer(folder);
         return GoldenCases().All(one =>
         {
-            var ids = tokenizer.Encode((string)one!["text"]!).Ids;
+            var ids = tokenizer.EncodeTexts((string)one!["text"]!).Ids;
             if (!ids.SequenceEqual(one["ids"]!.AsArray().Select(id => (int)id!))) return false;
             return Apart(CpuEncoderExtensions.Embed(encoder.Encode([ids])[0], 384).AsSpan(0, 8), [.. one["vector"]!.AsArray().Select(value => (float)value!)]) < MostApart;
         });

@@ -34,7 +34,7 @@ internal static class Duel
     private static void Run(string folder, int threads, int rounds, double seconds, Func<long> clock)
     {
         var tokenizer = MiniLm.Tokenizer(folder);
-        int[][] sentences = [.. MiniLm.Dialogue(400).Select(pair => tokenizer.Encode(pair.Prompt, most: 256).Ids)];
+        int[][] sentences = [.. MiniLm.Dialogue(400).Select(pair => tokenizer.EncodeTexts(pair.Prompt, most: 256).Ids)];
         int[] flow = [tokenizer.Start, .. sentences.SelectMany(sentence => sentence[1..^1])];
         (string Name, int[][] Texts)[] works =
         [
