@@ -14,14 +14,12 @@ public sealed class Decoder : Module
 {
     private readonly Stack model;
     private readonly Linear? lm_head;
-    private readonly double[]? frequencies;
 
     /// <summary>A model with fresh weights drawn from <paramref name="seed"/>, or of no meaning until loaded when it is <c>null</c>.</summary>
     public Decoder(DecoderConfig config, ulong? seed = null, Device? device = null, ScalarType? dtype = null) : base(nameof(Decoder))
     {
         LibtorchLoader.Require();
         Config = config;
-        frequencies = config.Rotary?.Frequencies(config.HeadWidth);
         model = new Stack(config, device, dtype);
         lm_head = config.Tied ? null : Linear(config.Width, config.VocabularySize, hasBias: false, device, dtype);
         RegisterComponents();
@@ -74,7 +72,7 @@ public sealed class Decoder : Module
     {
         int[] positions = [.. starts.Select(start => start + firstPosition)];
         var targets = (int)ids.shape[1];
-        var rotary = frequencies is null ? null : new RotaryPositions(frequencies, positions, targets, WeightDevice);
+        var rotary = Config.Rotary is not { } turns ? null : new RotaryPositions(turns.Frequencies(Config.HeadWidth, firstPosition + length), positions, targets, turns.AttentionFactor, WeightDevice);
         var biases = new Dictionary<int, Tensor>();
         return model.forward(ids, positions, rotary, layer => biases.TryGetValue(Config.WindowOf(layer) ?? 0, out var bias) ? bias
             : biases[Config.WindowOf(layer) ?? 0] = Bias(starts, targets, length, Config.WindowOf(layer)), step);

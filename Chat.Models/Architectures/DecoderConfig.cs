@@ -62,6 +62,13 @@ public sealed record DecoderConfig
     public const int LongestServed = 4096;
     private int Served => Math.Min(MaxPositions, LongestServed);
 
+    /// <summary>Checks that so many tokens of a row have positions: learned ones and those of <see cref="DynamicScaling"/> end, others go on.</summary>
+    /// <exception cref="ArgumentException">They have not.</exception>
+    public void CheckRoom(int tokens)
+    {
+        if (Rotary is null or { Scaling: DynamicScaling } && tokens > MaxPositions) throw new ArgumentException($"{tokens} tokens are asked for; the model has {MaxPositions} positions.");
+    }
+
     /// <summary>Width of all query heads, and of all key heads.</summary>
     public int QueryWidth => Heads * HeadWidth;
     public int KeyValueWidth => KeyValueHeads * HeadWidth;

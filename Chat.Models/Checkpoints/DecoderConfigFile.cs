@@ -74,12 +74,12 @@ public static class DecoderConfigFile
             Heads = heads,
             KeyValueHeads = keyHeads,
             HeadWidth = headWidth,
-            MaxPositions = file.Size("max_position_embeddings", family == DecoderFamily.Llama ? 2048 : 32_768),
+            MaxPositions = file.Size("max_position_embeddings", DefaultPositions(family)),
             Epsilon = file.Number("rms_norm_eps", 1e-6, least: 0, most: 1),
             Activation = ActivationOf(file, "hidden_act", "silu"),
             Gated = true,
             LayerNorm = false,
-            Rotary = Rotary(file),
+            Rotary = Rotary(file, headWidth, file.Size("max_position_embeddings", DefaultPositions(family))),
             Tied = file.Flag("tie_word_embeddings", false),
             AttentionBias = family == DecoderFamily.Qwen2 || file.Flag("attention_bias", false),
             OutputBias = family != DecoderFamily.Qwen2 && file.Flag("attention_bias", false),
@@ -106,27 +106,50 @@ public static class DecoderConfigFile
         })];
     }
 
-    private static RotaryConfig Rotary(ConfigFile file)
+    private static int DefaultPositions(DecoderFamily family) => family == DecoderFamily.Llama ? 2048 : 32_768;
+
+    private static RotaryConfig Rotary(ConfigFile file, int headWidth, int positions)
     {
         ConfigFile? old = file.Section("rope_scaling"), parameters = file.Section("rope_parameters");
         var theta = file.Has("rope_theta") || parameters is null ? file.Number("rope_theta", 10_000, least: 1, most: 1e12) : parameters.Number("rope_theta", 10_000, least: 1, most: 1e12);
-        Llama3Scaling? scaling = null;
+        RotaryScaling? scaling = null;
         foreach (var section in new[] { parameters, old })
         {
             if (section is null) continue;
             var kind = section.Text("rope_type") ?? section.Text("type") ?? "default";
-            if (kind is not ("default" or "llama3")) throw section.Unsupported("rope_type", kind, "default, llama3");
             if (section.Number("partial_rotary_factor", 1, least: 0, most: 1) != 1) throw section.Unsupported("partial_rotary_factor", "below 1", "1");
-            if (kind == "llama3") scaling = Llama3(section);
+            if (section.Has("full_attention") || section.Has("sliding_attention")) throw section.Unsupported("rope_parameters", "one for each kind of layer", "one for all");
+            scaling = kind switch
+            {
+                "default" => scaling,
+                "linear" => new LinearScaling(Factor(section)),
+                "dynamic" => headWidth > 2 ? new DynamicScaling(section.Number("factor", absent: null, least: 1, most: 1e6), positions) : throw section.Bad("rope_type", "= dynamic needs heads wider than 2"),
+                "yarn" => Yarn(section, theta, positions),
+                "llama3" => Llama3(section),
+                _ => throw section.Unsupported("rope_type", kind, "default, linear, dynamic, yarn, llama3"),
+            };
         }
         return new RotaryConfig(theta, scaling);
+    }
+
+    private static double Factor(ConfigFile section) => section.Number("factor", absent: null, least: 1e-6, most: 1e6);
+
+    private static YarnScaling Yarn(ConfigFile section, double theta, int positions)
+    {
+        if (theta <= 1) throw section.Bad("rope_theta", $"= {theta} must be above 1 for yarn");
+        var original = section.Size("original_max_position_embeddings", positions);
+        // Without a factor the ratio of the lengths is meant; where both are there and differ, Hugging Face takes the factor too.
+        var factor = section.Number("factor", (double)positions / original, least: 1e-6, most: 1e6);
+        double Positive(string key, double absent) => section.Number(key, absent, least: 0, most: 1e6) is var number && number > 0 ? number : absent;          // 0 means absent there
+        return new(factor, original, Positive("beta_fast", 32), Positive("beta_slow", 1), section.Flag("truncate", true),
+            section.Number("attention_factor", YarnScaling.SharpeningOf(factor, section.Number("mscale", 0, least: 0, most: 1e6), section.Number("mscale_all_dim", 0, least: 0, most: 1e6)), least: 1e-6, most: 1e6));
     }
 
     private static Llama3Scaling Llama3(ConfigFile section)
     {
         double low = section.Number("low_freq_factor", absent: null, least: 1e-6, most: 1e6), high = section.Number("high_freq_factor", absent: null, least: 1e-6, most: 1e6);
         if (high <= low) throw section.Bad("high_freq_factor", $"= {high} must be above low_freq_factor = {low}");
-        return new Llama3Scaling(section.Number("factor", absent: null, least: 1e-6, most: 1e6), low, high, section.Size("original_max_position_embeddings"));
+        return new Llama3Scaling(Factor(section), low, high, section.Size("original_max_position_embeddings"));
     }
 
     internal static Activation ActivationOf(ConfigFile file, string key, string absent) => (file.Text(key) ?? absent) switch
@@ -189,20 +212,38 @@ public static class DecoderConfigFile
             ["mlp_bias"] = config.FeedForwardBias,
             ["sliding_window"] = config.Window,
         };
-        if (rotary.Scaling is { } scaling) json["rope_scaling"] = new JsonObject
-        {
-            ["rope_type"] = "llama3",
-            ["factor"] = scaling.Factor,
-            ["low_freq_factor"] = scaling.LowFrequencyFactor,
-            ["high_freq_factor"] = scaling.HighFrequencyFactor,
-            ["original_max_position_embeddings"] = (int)scaling.OriginalPositions,
-        };
+        if (rotary.Scaling is { } scaling) json["rope_scaling"] = ScalingJson(scaling);
         if (config.Window is null || config.Family == DecoderFamily.Mistral) return json;
         json["use_sliding_window"] = true;
         json["max_window_layers"] = config.WindowFrom;
         if (config.WindowLayers is { } layers) json["layer_types"] = new JsonArray([.. layers.Select(sliding => (JsonNode)(sliding ? "sliding_attention" : "full_attention"))]);
         return json;
     }
+
+    private static JsonObject ScalingJson(RotaryScaling scaling) => scaling switch
+    {
+        LinearScaling linear => new() { ["rope_type"] = "linear", ["factor"] = linear.Factor },
+        DynamicScaling dynamic => new() { ["rope_type"] = "dynamic", ["factor"] = dynamic.Factor },
+        YarnScaling yarn => new()
+        {
+            ["rope_type"] = "yarn",
+            ["factor"] = yarn.Factor,
+            ["original_max_position_embeddings"] = (int)yarn.OriginalPositions,
+            ["beta_fast"] = yarn.Often,
+            ["beta_slow"] = yarn.Seldom,
+            ["truncate"] = yarn.WholePairs,
+            ["attention_factor"] = yarn.Sharpening,
+        },
+        Llama3Scaling llama3 => new()
+        {
+            ["rope_type"] = "llama3",
+            ["factor"] = llama3.Factor,
+            ["low_freq_factor"] = llama3.LowFrequencyFactor,
+            ["high_freq_factor"] = llama3.HighFrequencyFactor,
+            ["original_max_position_embeddings"] = (int)llama3.OriginalPositions,
+        },
+        _ => throw new ArgumentException($"config.json has no name for {scaling.GetType().Name}."),
+    };
 
     internal static string NameOf(Activation activation) => activation switch
     {

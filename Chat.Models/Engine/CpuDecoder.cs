@@ -27,7 +27,7 @@ internal sealed unsafe class CpuDecoder : CpuModel
         words = weights.Table("model.embed_tokens.weight");
         positions = config.Rotary is null ? weights.Table("model.embed_positions.weight") : null;
         layers = [.. Enumerable.Range(0, config.Layers).Select(n => new Layer(config, weights, n))];
-        turns = config.Rotary is { } rotary ? Turns(rotary.Frequencies(config.HeadWidth)) : null;
+        turns = config.Rotary is { } rotary ? Turns(rotary.Frequencies(config.HeadWidth), rotary.AttentionFactor) : null;
         fed = new RowToken[Capacity];
         (embed, write, attend) = (Embed, Write, Attend);
     }
@@ -36,8 +36,10 @@ internal sealed unsafe class CpuDecoder : CpuModel
     /// <param name="cacheBytes">Memory for keys and values, which rows share: at least one row's, at most all rows'.</param>
     /// <param name="pinBytes">Memory beside it, for what is pinned.</param>
     /// <exception cref="CheckpointException">What is wrong with the weights.</exception>
+    /// <exception cref="ArgumentException">More tokens than the model has positions.</exception>
     public static CpuDecoder Load(DecoderConfig config, Checkpoint checkpoint, WeightFormat format, Team team, int rows, int room, int capacity, long cacheBytes, long pinBytes)
     {
+        config.CheckRoom(room);
         (config, var found) = DecoderWeights.Locate(config, checkpoint);
         var weights = new CpuWeights(checkpoint, found, format);
         var pageBytes = KeyValuePages.BytesOf(config.Layers, config.KeyValueHeads, config.HeadWidth);
@@ -111,7 +113,7 @@ internal sealed unsafe class CpuDecoder : CpuModel
     }
 
     /// <summary>[positions D]: the cosines of a position's pairs, then their sines. Angles in double, as in training.</summary>
-    private NativeBuffer Turns(double[] frequencies)
+    private NativeBuffer Turns(double[] frequencies, double factor)
     {
         var table = Floats((long)room * config.HeadWidth);
         for (var position = 0; position < room; position++)
@@ -119,7 +121,7 @@ internal sealed unsafe class CpuDecoder : CpuModel
             {
                 var (sine, cosine) = Math.SinCos(position * frequencies[pair]);
                 var at = (long)position * config.HeadWidth + pair;
-                (table.Floats[at], table.Floats[at + frequencies.Length]) = ((float)cosine, (float)sine);
+                (table.Floats[at], table.Floats[at + frequencies.Length]) = ((float)(factor * cosine), (float)(factor * sine));
             }
         return table;
     }

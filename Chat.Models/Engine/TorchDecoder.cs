@@ -16,8 +16,7 @@ internal sealed class TorchDecoder : TorchModel
         this.model = model;
         model.eval();
         (MaxContext, MaxReply) = (maxContext ?? model.Config.MaxContext, maxReply ?? model.Config.MaxReply);
-        if (model.Config.Rotary is null && MaxContext + MaxReply > model.Config.MaxPositions)
-            throw new ArgumentException($"{MaxContext} + {MaxReply} tokens are asked for; the model has {model.Config.MaxPositions} learned positions.");
+        model.Config.CheckRoom(MaxContext + MaxReply);
         cache = model.Cache(rows, MaxContext + MaxReply);
         contexts = new int[rows];
     }

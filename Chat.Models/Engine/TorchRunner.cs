@@ -21,7 +21,7 @@ public sealed class TorchRunner : IRunner
     public TorchRunner(EncoderDecoder model, int rows, int? maxContext = null, int? maxReply = null) : this(new TorchEncoderDecoder(model, rows, maxContext, maxReply)) { }
 
     /// <inheritdoc cref="TorchRunner(EncoderDecoder, int, int?, int?)"/>
-    /// <exception cref="ArgumentException">More tokens than the model has learned positions.</exception>
+    /// <exception cref="ArgumentException">More tokens than the model has positions.</exception>
     public TorchRunner(Decoder model, int rows, int? maxContext = null, int? maxReply = null) : this(new TorchDecoder(model, rows, maxContext, maxReply)) { }
 
     private TorchRunner(TorchModel model) => (this.model, prompts, isHeld) = (model, new (PrefillItem, int)[model.Rows], new bool[model.Rows]);

@@ -44,6 +44,7 @@ public static class GgufExport
         if (Architecture(config) is "qwen2" or "qwen3" && (config.OutputBias || config.FeedForwardBias)) Refuse("bias of the attention's output or the feed-forward layer");
         if (config.Family == DecoderFamily.Qwen3 && config.AttentionBias) Refuse("bias of queries, keys and values");
         if (config.Family == DecoderFamily.Gpt2 && !config.Tied) Refuse("head of its own");
+        if (config.Rotary is { AttentionFactor: not 1 }) Refuse("rotary positions that sharpen scores");
     }
 
     private static string Architecture(DecoderConfig config) => config.Family switch
@@ -148,6 +149,6 @@ public static class GgufExport
     private static float[] Factors(DecoderConfig config)
     {
         var rotary = config.Rotary!;
-        return [.. (rotary with { Scaling = null }).Frequencies(config.HeadWidth).Zip(rotary.Frequencies(config.HeadWidth), (plain, scaled) => (float)(plain / scaled))];
+        return [.. (rotary with { Scaling = null }).Frequencies(config.HeadWidth).Zip(rotary.Frequencies(config.HeadWidth, config.MaxPositions), (plain, scaled) => (float)(plain / scaled))];
     }
 }

@@ -10,7 +10,8 @@ public sealed class RotaryPositions
     /// <param name="frequencies">Of each pair, [D/2].</param>
     /// <param name="starts">Position of each row's first token.</param>
     /// <param name="targets">T, tokens a row.</param>
-    public RotaryPositions(ReadOnlySpan<double> frequencies, ReadOnlySpan<int> starts, int targets, Device device)
+    /// <param name="factor">What cosines and sines are multiplied by.</param>
+    public RotaryPositions(ReadOnlySpan<double> frequencies, ReadOnlySpan<int> starts, int targets, double factor, Device device)
     {
         var (cos, sin) = (new float[starts.Length * targets * frequencies.Length], new float[starts.Length * targets * frequencies.Length]);
         var at = 0;
@@ -19,7 +20,7 @@ public sealed class RotaryPositions
                 foreach (var frequency in frequencies)
                 {
                     var (sine, cosine) = Math.SinCos(position * frequency);
-                    (cos[at], sin[at++]) = ((float)cosine, (float)sine);
+                    (cos[at], sin[at++]) = ((float)(factor * cosine), (float)(factor * sine));
                 }
         ReadOnlySpan<long> shape = [starts.Length, 1, targets, frequencies.Length];
         (cosines, sines) = (tensor(cos, shape, device: device), tensor(sin, shape, device: device));

@@ -56,8 +56,9 @@ internal sealed class NaiveDecoder(Decoder model)
         for (var i = 0; i < half; i++)
         {
             var angle = position * Frequency(rotary, i, head.Length);
-            turned[i] = head[i] * Math.Cos(angle) - head[i + half] * Math.Sin(angle);
-            turned[i + half] = head[i + half] * Math.Cos(angle) + head[i] * Math.Sin(angle);
+            var sharpened = rotary.Scaling is YarnScaling yarn ? yarn.Sharpening : 1;
+            turned[i] = sharpened * (head[i] * Math.Cos(angle) - head[i + half] * Math.Sin(angle));
+            turned[i + half] = sharpened * (head[i + half] * Math.Cos(angle) + head[i] * Math.Sin(angle));
         }
         return turned;
     }
@@ -65,7 +66,19 @@ internal sealed class NaiveDecoder(Decoder model)
     private static double Frequency(RotaryConfig rotary, int pair, int width)
     {
         var frequency = 1 / Math.Pow(rotary.Theta, 2.0 * pair / width);
-        if (rotary.Scaling is not { } s) return frequency;
+        if (rotary.Scaling is null) return frequency;
+        if (rotary.Scaling is LinearScaling linear) return frequency / linear.Factor;
+        if (rotary.Scaling is YarnScaling yarn)
+        {
+            // Of the pairs in a row, the one that turns so often within the original length; the share of the division grows evenly from the one that turns often to the one that turns seldom.
+            double At(double turns) => width / 2.0 * Math.Log(yarn.OriginalPositions / (2 * Math.PI * turns), rotary.Theta);
+            double first = At(yarn.Often), last = At(yarn.Seldom);
+            if (yarn.WholePairs) (first, last) = (Math.Floor(first), Math.Ceiling(last));
+            (first, last) = (Math.Max(0, first), Math.Min(width - 1, last));
+            var divided = pair <= first ? 0 : pair >= last ? 1 : (pair - first) / (last - first);
+            return (1 - divided) * frequency + divided * frequency / yarn.Factor;
+        }
+        var s = (Llama3Scaling)rotary.Scaling;
         var turns = s.OriginalPositions * frequency / (2 * Math.PI);            // full turns within the original length
         if (turns > s.HighFrequencyFactor) return frequency;
         if (turns < s.LowFrequencyFactor) return frequency / s.Factor;

@@ -55,6 +55,7 @@ public sealed class GgufExportTests : IDisposable
     [Theory]
     [InlineData("llama")]
     [InlineData("llama3")]
+    [InlineData("linear")]
     public void Llamas_heads_turned_by_neighbours_score_as_ours_turned_by_halves(string family)
     {
         using var model = Save(TinyDecoder.Families[family]);
@@ -137,6 +138,7 @@ public sealed class GgufExportTests : IDisposable
     public void What_the_format_cannot_say_is_refused()
     {
         using (Save(TinyDecoder.Families["gpt2"])) Assert.Equal(CheckpointErrors.Unsupported, Assert.Throws<CheckpointException>(() => Export(GgufType.F32)).Kind);
+        using (Save(TinyDecoder.Families["yarn"])) Assert.Equal(CheckpointErrors.Unsupported, Assert.Throws<CheckpointException>(() => Export(GgufType.F32)).Kind);
         using (Save(TinyDecoder.Llama with { Activation = Activation.Relu })) Assert.Contains("Relu", Assert.Throws<CheckpointException>(() => Export(GgufType.F32)).Message, StringComparison.Ordinal);
         Assert.Contains("gpt2", Assert.Throws<CheckpointException>(() => GgufExport.Write(Golden.At("families/models/t5_a"), folder.At("x"), GgufType.F32)).Message, StringComparison.Ordinal);
     }
