@@ -45,6 +45,16 @@ public sealed record EncoderConfig
         };
     }
 
+    /// <summary>The names of a classifier's labels, as <c>id2label</c> has them; without it <c>LABEL_0</c> and so on, as Hugging Face calls them.</summary>
+    /// <param name="labels">Rows of the classifier.</param>
+    /// <exception cref="CheckpointException"><c>bad_config</c>: other labels than the classifier has.</exception>
+    public static IReadOnlyList<string> LabelNames(ConfigFile file, int labels)
+    {
+        if (labels == 0 || file.Section("id2label") is not { } names) return [.. Enumerable.Range(0, labels).Select(label => $"LABEL_{label}")];
+        if (names.Has($"{labels}")) throw file.Bad("id2label", $"names more than the {labels} labels of the classifier");
+        return [.. Enumerable.Range(0, labels).Select(label => names.Text($"{label}") ?? throw file.Bad("id2label", $"has no name for label {label} of {labels}"))];
+    }
+
     /// <summary>The <c>config.json</c> that <see cref="Read"/> reads back to an equal record, but for <see cref="Pooler"/> and <see cref="Labels"/>, which the weights tell.</summary>
     public string ToJson() => new JsonObject
     {

@@ -31,9 +31,9 @@ public sealed unsafe class CpuEncoder : IDisposable
     private readonly Place[] places;
     private Layer? layer;
 
-    private CpuEncoder(EncoderConfig config, CpuWeights weights, CpuWeights exact, Team team, int capacity)
+    private CpuEncoder(EncoderConfig config, IReadOnlyList<string> labelNames, CpuWeights weights, CpuWeights exact, Team team, int capacity)
     {
-        (Config, this.weights, Capacity) = (config, weights, capacity);
+        (Config, LabelNames, this.weights, Capacity) = (config, labelNames, weights, capacity);
         work = new(team);
         (words, positions, kinds) = (weights.Table("embeddings.word_embeddings.weight"), weights.Table("embeddings.position_embeddings.weight"), weights.Table("embeddings.token_type_embeddings.weight"));
         embeddingNorm = NormOf(weights, "embeddings.LayerNorm");
@@ -62,6 +62,9 @@ public sealed unsafe class CpuEncoder : IDisposable
     /// <summary>The checkpoint's configuration, with the pooler and the labels that its weights have.</summary>
     public EncoderConfig Config { get; }
 
+    /// <summary>What the scores of <see cref="Classify"/> stand for, in their order; empty without a classifier.</summary>
+    public IReadOnlyList<string> LabelNames { get; }
+
     /// <summary>Tokens computed together at most. More are read in several passes, a text always in one.</summary>
     public int Capacity { get; }
 
@@ -72,20 +75,22 @@ public sealed unsafe class CpuEncoder : IDisposable
         var config = ConfigFile.Load(Path.Combine(folder, ModelFolder.ConfigFileName));
         if (ModelFamilies.Of(config) is var family && family != ModelFamilies.Bert) throw config.Unsupported("model_type", family, ModelFamilies.Bert);
         using var checkpoint = Checkpoint.OpenFolder(folder);
-        return Load(EncoderConfig.Read(config), checkpoint, format, team);
+        return Load(EncoderConfig.Read(config), checkpoint, format, team, LeastCapacity, config);
     }
 
     /// <param name="team">Who computes; by default the process's own team.</param>
     /// <param name="capacity">Tokens computed together at most: as many as there are positions, at least.</param>
     /// <exception cref="CheckpointException">What is wrong with the weights.</exception>
-    public static CpuEncoder Load(EncoderConfig config, Checkpoint checkpoint, WeightFormat format = WeightFormat.Int8, Team? team = null, int capacity = LeastCapacity)
+    /// <param name="file">Where the labels' names are; <c>null</c>: they are numbered.</param>
+    public static CpuEncoder Load(EncoderConfig config, Checkpoint checkpoint, WeightFormat format = WeightFormat.Int8, Team? team = null, int capacity = LeastCapacity, ConfigFile? file = null)
     {
         (config, var found) = EncoderWeights.Locate(config, checkpoint);
         StoredWeight[] located = [.. found];                        // before anything of the claimed size is made
+        var names = EncoderConfig.LabelNames(file ?? ConfigFile.Parse("{}"u8.ToArray(), ModelFolder.ConfigFileName), config.Labels);
         var weights = new CpuWeights(checkpoint, located, format);
         try
         {
-            return new(config, weights, weights.Keep(new CpuWeights(checkpoint, located, WeightFormat.Exact)), team ?? Team.Shared, Math.Max(capacity, config.MaxPositions));
+            return new(config, names, weights, weights.Keep(new CpuWeights(checkpoint, located, WeightFormat.Exact)), team ?? Team.Shared, Math.Max(capacity, config.MaxPositions));
         }
         catch
         {

@@ -35,7 +35,7 @@ internal static class Duel
     {
         var tokenizer = MiniLm.Tokenizer(folder);
         int[][] sentences = [.. MiniLm.Dialogue(400).Select(pair => tokenizer.EncodeTexts(pair.Prompt, most: 256).Ids)];
-        int[] flow = [tokenizer.Start, .. sentences.SelectMany(sentence => sentence[1..^1])];
+        int[] flow = [tokenizer.Special.Start, .. sentences.SelectMany(sentence => sentence[1..^1])];
         (string Name, int[][] Texts)[] works =
         [
             ("a sentence of 16 tokens", [flow[..16]]),

@@ -190,6 +190,38 @@ public sealed class CpuEncoderTests : IDisposable
         model.Dispose();
     }
 
+    [Theory]
+    [InlineData("", "LABEL_0 LABEL_1 LABEL_2")]
+    [InlineData(""","id2label":null""", "LABEL_0 LABEL_1 LABEL_2")]
+    [InlineData(""","id2label":{"2":"joy","0":"anger","1":"忧"},"label2id":{}""", "anger 忧 joy")]
+    [InlineData(""","id2label":{"0":"anger","1":"fear"}""", null)]
+    [InlineData(""","id2label":{"0":"a","1":"b","2":"c","3":"d"}""", null)]
+    [InlineData(""","id2label":{"0":"a","1":"b","2":3}""", null)]
+    [InlineData(""","id2label":["a","b","c"]""", null)]
+    public void A_classifiers_labels_have_the_names_of_the_configuration(string names, string? expected)
+    {
+        using var model = Save(Plain);
+        File.WriteAllText(folder.At("config.json"), Plain.ToJson().TrimEnd()[..^1] + names + "}");
+        if (expected is null)
+        {
+            var error = Assert.Throws<CheckpointException>(() => CpuEncoder.Load(folder.Path));
+            Assert.Equal(CheckpointErrors.BadConfig, error.Kind);
+            Assert.Contains("id2label", error.Message, StringComparison.Ordinal);
+            return;
+        }
+        using var encoder = CpuEncoder.Load(folder.Path);
+        Assert.Equal(expected.Split(' '), encoder.LabelNames);
+    }
+
+    [Fact]
+    public void An_encoder_without_a_classifier_has_no_label_names()
+    {
+        using var model = Save(Plain with { Labels = 0 });
+        File.WriteAllText(folder.At("config.json"), Plain.ToJson().TrimEnd()[..^1] + ""","id2label":{"0":"LABEL_0","1":"LABEL_1"}}""");
+        using var encoder = CpuEncoder.Load(folder.Path);
+        Assert.Empty(encoder.LabelNames);
+    }
+
     /// <summary>A model with weights large enough that every part of it shows, saved in the folder.</summary>
     private Encoder Save(EncoderConfig config, ScalarType? dtype = null)
     {
