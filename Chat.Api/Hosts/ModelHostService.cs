@@ -48,7 +48,7 @@ internal sealed class ModelHostService(InProcessChatModels models, HostWork work
         try
         {
             var left = await work.IdleAsync(request.Model, Wait(request.WaitSeconds), context.CancellationToken);
-            models.Unload(request.Model);
+            await models.UnloadAsync(request.Model);
             logger.LogInformation("Unloaded {Model}, {Count} requests broken off", request.Model, left);
             return new() { BrokenOff = left };
         }

@@ -116,7 +116,7 @@ internal static class WireForms
         {
             Id = model.Id, Hash = model.Hash, CreatedAtMs = model.CreatedAt.ToUnixTimeMilliseconds(), Parameters = model.Parameters,
             MaxPromptTokens = model.MaxPromptTokens, MaxCompletionTokens = model.MaxCompletionTokens, DefaultDecoding = model.DefaultDecoding?.ToJsonString() ?? "",
-            Rows = limits.Rows, VocabularySize = limits.VocabularySize, HasAntonyms = limits.HasAntonyms, HasDraft = limits.HasDraft, Active = active,
+            Rows = limits.Rows, VocabularySize = limits.VocabularySize, HasAntonyms = limits.HasAntonyms, HasDraft = load.HasDraft, Active = active,
             Load = new() { Running = load.Running, Waiting = load.Waiting, KvCacheUsage = load.CacheUsage, PrefixCacheQueries = load.PrefixQueries, PrefixCacheHits = load.PrefixHits },
         };
         if (model.Parent is { } parent) written.Parent = parent;
@@ -133,8 +133,8 @@ internal static class WireForms
             Parent = model.HasParent ? model.Parent : null, Teacher = model.HasTeacher ? model.Teacher : null, Licence = model.HasLicence ? model.Licence : null,
             DefaultDecoding = ReadObject(model.DefaultDecoding, "default_decoding"),
         },
-        new(model.MaxCompletionTokens, model.Rows, model.VocabularySize, model.HasAntonyms, model.HasDraft),
-        model.Load is { } load ? new(load.Running, load.Waiting, load.KvCacheUsage, load.PrefixCacheQueries, load.PrefixCacheHits) : default);     // an older host tells none
+        new(model.MaxCompletionTokens, model.Rows, model.VocabularySize, model.HasAntonyms),
+        model.Load is { } load ? new(load.Running, load.Waiting, load.KvCacheUsage, load.PrefixCacheQueries, load.PrefixCacheHits, model.HasDraft) : default);     // an older host tells none
 
     public static RpcException Write(GenerationException error)
     {

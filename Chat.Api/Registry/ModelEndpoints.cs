@@ -94,7 +94,7 @@ internal static class ModelEndpoints
         var record = await registry.FindAsync(name) ?? throw new ChatException(ChatError.NotFound, "No such model.");
         var aliases = (await registry.AliasesAsync()).Where(a => a.Value == record.Model.Id).Select(a => a.Key).ToList();
         var hosts = served is RemoteChatModels remote ? remote.Hosts.Where(h => h.IsUp && h.Offers.Any(o => o.Description.Hash == record.Model.Hash)).Select(h => h.Name).ToList() : [];
-        return new(record.Model, record.RegisteredAt, served.Models.Any(m => m.Hash == record.Model.Hash), aliases, await registry.LineageAsync(record.Model), hosts, served is InProcessChatModels own ? own.Pins(record.Model.Id) : []);
+        return new(record.Model, record.RegisteredAt, served.Models.Any(m => m.Hash == record.Model.Hash), aliases, await registry.LineageAsync(record.Model), hosts, served is InProcessChatModels own ? [.. own.Pins(record.Model.Id).Select(pin => pin.Kept)] : []);
     }
 
     private static HostInfo Describe(RemoteHost host) =>

@@ -12,7 +12,7 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
     private const int PageTokens = 4;
     private readonly List<int>?[] held = new List<int>?[rows];
     private readonly int[]?[] prompts = new int[]?[rows];              // of rows that read them
-    private readonly int thread = Environment.CurrentManagedThreadId;
+    private int? thread;                                               // who made it may have handed it over
 
     /// <summary>Raises the scores of these tokens, so that replies are text of them.</summary>
     public IReadOnlyList<int> Favourites { get; init; } = [];
@@ -153,7 +153,7 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
 
     private void Check(string call)
     {
-        Assert.Equal(thread, Environment.CurrentManagedThreadId);
+        Assert.Equal(thread ??= Environment.CurrentManagedThreadId, Environment.CurrentManagedThreadId);
         Calls++;
         Before(call);
     }
