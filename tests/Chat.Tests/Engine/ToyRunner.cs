@@ -149,6 +149,24 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
         (held[row], prompts[row]) = (null, null);
     }
 
+    /// <summary>What is pinned; each was read whole by a row that still had it.</summary>
+    public Dictionary<string, int[]> Pins { get; } = [];
+
+    public Pin Pin(string name, ReadOnlySpan<int> tokens)
+    {
+        Check("pin");
+        int[] beginning = [.. tokens];
+        Assert.Contains(HeldRows, row => prompts[row] is null && held[row]!.Take(beginning.Length).SequenceEqual(beginning));
+        Pins.Add(name, beginning);
+        return new(name, beginning.Length, 4 * beginning.Length);
+    }
+
+    public void Unpin(string name)
+    {
+        Check("unpin");
+        Pins.Remove(name);
+    }
+
     public void Dispose() => IsDisposed = true;
 
     private void Check(string call)
