@@ -221,7 +221,8 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
         foreach (var host in gone) host.Dispose();
     }
 
-    private async Task PollAsync(CancellationToken cancellation)
+    /// <summary>Asks all hosts what they are at.</summary>
+    public async Task PollAsync(CancellationToken cancellation)
     {
         await Task.WhenAll(hosts.Select(h => h.PollAsync(cancellation)));
         // While hosts change from one content to another, new replies get the newer one; the same content may be served with fewer rows.
