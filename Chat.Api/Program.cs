@@ -61,6 +61,7 @@ static WebApplication Gateway(WebApplicationBuilder builder)
     app.MapConversations();
     app.MapPlugins();
     app.MapModels();
+    app.MapPins();
     app.MapModelFiles();
     app.MapOpenAi();
     app.MapHealth();

@@ -19,7 +19,7 @@ internal static class ChatModelsSetup
         var services = builder.Services;
         services.AddSingleton(provider => new DecodingCatalog(provider.GetRequiredService<PluginCatalog>()));
         var models = builder.Configuration.GetSection("Models").Get<ModelsOptions>() ?? new();
-        if (models.Pins.Count > 0) throw new InvalidOperationException("Models:Pins belongs to the model hosts, whose memory it is about; this gateway has none (Hosts:Addresses).");
+        if (models.Pins.Count > 0) throw new InvalidOperationException("Models:Pins belongs to the model hosts; this gateway has none of its own (Hosts:Addresses). PUT /api/pins/NAME pins at all its hosts.");
         services.AddSingleton(models);
         services.AddSingleton(provider => new RemoteChatModels(
             options, provider.GetRequiredService<ModelsOptions>(), provider.GetRequiredService<DecodingCatalog>(), DecodingDefaults.Read(builder.Configuration),

@@ -36,7 +36,7 @@ internal static class InProcessModels
         foreach (var (name, pin) in options.Pins)
             if (!mayBeEmpty && !folders.Exists(f => f.Description.Id == pin.Model))
                 throw new InvalidOperationException($"Models:Pins:{name}:Model '{pin.Model}' is not among the models: {string.Join(", ", folders.Select(f => f.Description.Id))}.");
-        var models = WithDrafts(folders, [.. folders.Select(serving.Serve)]);
+        ServedModel[] models = [.. folders.Select(serving.Serve)];
         foreach (var model in models) logger.LogInformation("Serving {Model}, {Parameters} parameters, content {Hash}", model.Description.Id, model.Description.Parameters, model.Description.Hash);
         var engine = new EngineOptions
         {
@@ -54,6 +54,10 @@ internal static class InProcessModels
         {
             throw new InvalidOperationException($"Decoding:Default, or defaultDecoding in a model's chat-model.json: {e.Message}");
         }
+        catch (CheckpointException e)
+        {
+            throw new InvalidOperationException($"A draft cannot be used: {e.Message} Mend weights.draftOf in its chat-model.json.");
+        }
     }
 
     /// <summary>Fits a JavaScript number, so that a page can send it back.</summary>
@@ -68,20 +72,6 @@ internal static class InProcessModels
         catch (CheckpointException e)
         {
             throw new InvalidOperationException($"The model folder {path} cannot be served: {e.Message} Mend it, or take it out of Models:Folder.");
-        }
-    }
-
-    /// <summary>Gives each model the one whose card says that it is its draft; of several the smallest.</summary>
-    private static List<ServedModel> WithDrafts(List<ModelFolder> folders, List<ServedModel> models)
-    {
-        try
-        {
-            return [.. models.Select(model => folders.Zip(models).Where(pair => pair.First.DraftOf == model.Description.Id).OrderBy(pair => pair.First.Description.Parameters)
-                .Select(pair => model.WithDraft(pair.Second)).FirstOrDefault(model))];
-        }
-        catch (CheckpointException e)
-        {
-            throw new InvalidOperationException($"A draft cannot be used: {e.Message} Mend weights.draftOf in its chat-model.json.");
         }
     }
 

@@ -48,7 +48,7 @@ internal sealed class ModelHostService(InProcessChatModels models, HostWork work
         try
         {
             var left = await work.IdleAsync(request.Model, Wait(request.WaitSeconds), context.CancellationToken);
-            models.Unload(request.Model);
+            await models.UnloadAsync(request.Model);
             logger.LogInformation("Unloaded {Model}, {Count} requests broken off", request.Model, left);
             return new() { BrokenOff = left };
         }
@@ -73,6 +73,28 @@ internal sealed class ModelHostService(InProcessChatModels models, HostWork work
         return Task.FromResult(new UndrainReply());
     }
 
+    public override async Task<PinState> Pin(PinRequest request, ServerCallContext context)
+    {
+        try
+        {
+            var pinned = await models.PinAsync(request.Model, request.Name, request.SystemPrompt, context.CancellationToken);
+            logger.LogInformation("Pinned {Name} for {Model}, {Tokens} tokens", request.Name, request.Model, pinned.Kept.Tokens);
+            return WireForms.Write(HeldPin.Of(pinned));
+        }
+        catch (PinException e) { throw new RpcException(new(StatusCode.FailedPrecondition, e.Message)); }
+    }
+
+    public override async Task<UnpinReply> Unpin(UnpinRequest request, ServerCallContext context)
+    {
+        try
+        {
+            var found = await models.UnpinAsync(request.Model, request.Name);
+            if (found) logger.LogInformation("Unpinned {Name} of {Model}", request.Name, request.Model);
+            return new() { Found = found };
+        }
+        catch (PinException e) { throw new RpcException(new(StatusCode.FailedPrecondition, e.Message)); }
+    }
+
     public override Task<StatusReply> Status(StatusRequest request, ServerCallContext context)
     {
         var status = new StatusReply { Draining = work.IsDraining };
@@ -80,7 +102,8 @@ internal sealed class ModelHostService(InProcessChatModels models, HostWork work
         return Task.FromResult(status);
     }
 
-    private Wire.ServedModel Describe((ModelDescription Description, DecodingLimits Limits, EngineLoad Load) offer) => WireForms.Write(offer.Description, offer.Limits, offer.Load, work.Active(offer.Description.Id));
+    private Wire.ServedModel Describe((ModelDescription Description, DecodingLimits Limits, EngineLoad Load) offer) => WireForms.Write(
+        new(offer.Description, offer.Limits, offer.Load, [.. models.Pins(offer.Description.Id).Select(HeldPin.Of)]), work.Active(offer.Description.Id));
 
     private void RefuseOtherContent(string model, string hash)
     {

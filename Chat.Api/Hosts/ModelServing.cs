@@ -46,7 +46,7 @@ public sealed record ModelsOptions
     /// <summary>Memory of the kernels for keys and values, for each model: enough for one reply is taken at least, and no more than all rows can use.</summary>
     public long CacheBytes { get; init; } = ServedModel.DefaultCacheBytes;
 
-    /// <summary>Beginnings of prompts that the kernels keep read, by name, and their memory beside <see cref="CacheBytes"/>, for each model that has some.</summary>
+    /// <summary>Beginnings of prompts that the kernels keep read, by name, and their memory beside <see cref="CacheBytes"/> for each decoder-only model, which is taken only as it is used.</summary>
     public Dictionary<string, PinOptions> Pins { get; init; } = [];
     public long PinBytes { get; init; } = 256L << 20;
 
@@ -108,7 +108,7 @@ internal sealed class ModelServing
     private static Func<ModelFolder, ServedModel> OnKernels(ModelsOptions options)
     {
         var team = options.Threads is { } threads ? new Team(threads) : Team.Shared;        // lives as long as the process
-        return folder => Pinned(ServedModel.OnKernels(folder, options.Weights, team, options.CacheBytes, options.Pins.Values.Any(pin => pin.Model == folder.Description.Id) ? options.PinBytes : 0), options);
+        return folder => Pinned(ServedModel.OnKernels(folder, options.Weights, team, options.CacheBytes, options.PinBytes), options);
     }
 
     // Apart from the rest, because naming a device loads libtorch.

@@ -21,6 +21,7 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
     // A gateway that starts beside its hosts waits for the first of them so long, and then starts without.
     private static readonly TimeSpan FirstLook = TimeSpan.FromSeconds(5), BetweenFirstLooks = TimeSpan.FromMilliseconds(200);
     private static readonly ResiliencePropertyKey<Beginning> BeginningOf = new("beginning");
+    private static readonly ResiliencePropertyKey<bool> IsSecond = new("second");
     private static readonly TimeSpan ComeAgain = TimeSpan.FromSeconds(5);
 
     private readonly HostsOptions options;
@@ -54,7 +55,12 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
                 ShouldHandle = new PredicateBuilder<RemoteHost.RemoteReply>().Handle<GenerationException>(e => e.Error is GenerationError.Unavailable or GenerationError.Busy),     // the other one may answer yet
                 MaxHedgedAttempts = 1,
                 Delay = TimeSpan.FromSeconds(options.HedgeAfterSeconds),
-                ActionGenerator = race => MayHedge(race.PrimaryContext.Properties.GetValue(BeginningOf, null!)) ? () => race.Callback(race.ActionContext) : null,
+                ActionGenerator = race =>
+                {
+                    if (!MayHedge(race.PrimaryContext.Properties.GetValue(BeginningOf, null!))) return null;
+                    race.ActionContext.Properties.Set(IsSecond, true);
+                    return () => race.Callback(race.ActionContext);
+                },
             });
         anotherHost = pipeline
             .AddRetry(new RetryStrategyOptions<RemoteHost.RemoteReply>
@@ -73,6 +79,9 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
         public Lock Sync { get; } = new();
         public HashSet<RemoteHost> Tried { get; } = [];
         public bool IsHedged { get; set; }
+
+        /// <summary>Hosts asked beside the first one, one after the other.</summary>
+        public HashSet<RemoteHost> Second { get; } = [];
         public HostFailedException? LastFailure { get; set; }
     }
 
@@ -221,7 +230,8 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
         foreach (var host in gone) host.Dispose();
     }
 
-    private async Task PollAsync(CancellationToken cancellation)
+    /// <summary>Asks all hosts what they are at.</summary>
+    public async Task PollAsync(CancellationToken cancellation)
     {
         await Task.WhenAll(hosts.Select(h => h.PollAsync(cancellation)));
         // While hosts change from one content to another, new replies get the newer one; the same content may be served with fewer rows.
@@ -234,11 +244,12 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
     {
         var context = ResilienceContextPool.Shared.Get(cancellation);
         context.Properties.Set(BeginningOf, beginning);
+        var (wasHedged, outcome) = (beginning.IsHedged, "failed");
         try
         {
-            return await anotherHost.ExecuteAsync(async begun =>
+            var reply = await anotherHost.ExecuteAsync(async begun =>
             {
-                var host = Choose(beginning, request);
+                var host = Choose(beginning, request, begun.Properties.GetValue(IsSecond, false));
                 if (host is null) throw beginning.LastFailure is { Reason.Error: GenerationError.Busy } busy ? busy.Reason
                     : Unavailable($"No model host answers for '{request.Model}' now. Try again in {ComeAgain.TotalSeconds:0} seconds.", beginning.LastFailure);
                 try { return await host.BeginAsync(request, beginning.Offer.Description.Hash, until, begun.CancellationToken, cancellation); }
@@ -249,6 +260,13 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
                     throw;
                 }
             }, context);
+            outcome = beginning.Second.Contains(reply.Host) ? "won" : "lost";
+            return reply;
+        }
+        catch (OperationCanceledException)
+        {
+            outcome = "abort";
+            throw;
         }
         catch (GenerationException e) when (e.Error == GenerationError.Unavailable)
         {
@@ -258,10 +276,11 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
         finally
         {
             ResilienceContextPool.Shared.Return(context);
+            if (beginning.IsHedged && !wasHedged) ChatMeter.Hedged(outcome);
         }
     }
 
-    private RemoteHost? Choose(Beginning beginning, GenerationRequest request)
+    private RemoteHost? Choose(Beginning beginning, GenerationRequest request, bool isSecond)
     {
         lock (beginning.Sync)
         {
@@ -271,6 +290,7 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
             var loads = able.Select(h => new HostLoad(h.Name, h.Active, h.Offers.First(o => o.Description.Hash == hash).Limits.Rows)).ToList();
             var host = able[HostChoice.Choose(loads, HostChoice.PrefixOf(hash, request.Messages))];
             beginning.Tried.Add(host);
+            if (isSecond) beginning.Second.Add(host);
             return host;
         }
     }

@@ -13,8 +13,8 @@ using Polly.Timeout;
 
 namespace Chat.Api.Hosts;
 
-/// <summary>A model that a host offers, and what it was at when the host was asked.</summary>
-internal sealed record HostOffer(ModelDescription Description, DecodingLimits Limits, EngineLoad Load);
+/// <summary>A model that a host offers, and what it was at, and had pinned, when the host was asked.</summary>
+internal sealed record HostOffer(ModelDescription Description, DecodingLimits Limits, EngineLoad Load, IReadOnlyList<HeldPin> Pins);
 
 /// <summary>A host did not begin, or did not end, what it was asked for; another one may.</summary>
 internal sealed class HostFailedException(RemoteHost host, GenerationException reason) : Exception(reason.Message, reason)
@@ -181,6 +181,14 @@ internal sealed class RemoteHost : IDisposable
 
     /// <inheritdoc cref="LoadAsync"/>
     public Task UndrainAsync(CancellationToken cancellation) => AskAsync(client.UndrainAsync(new(), headers, cancellationToken: cancellation));
+
+    /// <inheritdoc cref="LoadAsync"/>
+    public Task PinAsync(string model, string name, string systemPrompt, CancellationToken cancellation) =>
+        AskAsync(client.PinAsync(new() { Model = model, Name = name, SystemPrompt = systemPrompt }, headers, cancellationToken: cancellation));
+
+    /// <inheritdoc cref="LoadAsync"/>
+    public Task UnpinAsync(string model, string name, CancellationToken cancellation) =>
+        AskAsync(client.UnpinAsync(new() { Model = model, Name = name }, headers, cancellationToken: cancellation));
 
     public void Dispose() => channel.Dispose();
 

@@ -110,18 +110,24 @@ internal static class WireForms
         return written;
     }
 
-    public static Wire.ServedModel Write(ModelDescription model, DecodingLimits limits, Models.Engine.EngineLoad load, int active)
+    public static PinState Write(HeldPin pin) => new() { Name = pin.Name, PromptSha256 = pin.PromptSha256, Configured = pin.IsConfigured, Tokens = pin.Tokens, Bytes = pin.Bytes };
+
+    public static HeldPin Read(PinState pin) => new(pin.Name, pin.PromptSha256, pin.Configured, pin.Tokens, pin.Bytes);
+
+    public static Wire.ServedModel Write(HostOffer offer, int active)
     {
+        var (model, limits, load, pins) = offer;
         var written = new Wire.ServedModel
         {
             Id = model.Id, Hash = model.Hash, CreatedAtMs = model.CreatedAt.ToUnixTimeMilliseconds(), Parameters = model.Parameters,
             MaxPromptTokens = model.MaxPromptTokens, MaxCompletionTokens = model.MaxCompletionTokens, DefaultDecoding = model.DefaultDecoding?.ToJsonString() ?? "",
-            Rows = limits.Rows, VocabularySize = limits.VocabularySize, HasAntonyms = limits.HasAntonyms, HasDraft = limits.HasDraft, Active = active,
+            Rows = limits.Rows, VocabularySize = limits.VocabularySize, HasAntonyms = limits.HasAntonyms, HasDraft = load.HasDraft, Active = active,
             Load = new() { Running = load.Running, Waiting = load.Waiting, KvCacheUsage = load.CacheUsage, PrefixCacheQueries = load.PrefixQueries, PrefixCacheHits = load.PrefixHits },
         };
         if (model.Parent is { } parent) written.Parent = parent;
         if (model.Teacher is { } teacher) written.Teacher = teacher;
         if (model.Licence is { } licence) written.Licence = licence;
+        written.Pins.AddRange(pins.Select(Write));
         return written;
     }
 
@@ -133,8 +139,9 @@ internal static class WireForms
             Parent = model.HasParent ? model.Parent : null, Teacher = model.HasTeacher ? model.Teacher : null, Licence = model.HasLicence ? model.Licence : null,
             DefaultDecoding = ReadObject(model.DefaultDecoding, "default_decoding"),
         },
-        new(model.MaxCompletionTokens, model.Rows, model.VocabularySize, model.HasAntonyms, model.HasDraft),
-        model.Load is { } load ? new(load.Running, load.Waiting, load.KvCacheUsage, load.PrefixCacheQueries, load.PrefixCacheHits) : default);     // an older host tells none
+        new(model.MaxCompletionTokens, model.Rows, model.VocabularySize, model.HasAntonyms),
+        model.Load is { } load ? new(load.Running, load.Waiting, load.KvCacheUsage, load.PrefixCacheQueries, load.PrefixCacheHits, model.HasDraft) : default,     // an older host tells none
+        [.. model.Pins.Select(Read)]);
 
     public static RpcException Write(GenerationException error)
     {

@@ -15,8 +15,8 @@ public sealed record ModelDetails(ModelDescription Model, DateTimeOffset Registe
 /// <param name="Leaving">Its address is no longer one of <c>Hosts:Dns</c>; it ends what it is at.</param>
 public sealed record HostInfo(string Name, bool Up, bool Draining, bool Leaving, int Active, IReadOnlyList<HostModel> Models);
 
-/// <summary>A model on a host, and its engine when the host was last asked: requests that hold rows, requests that wait, share of the cache, tokens looked up and found in the prefix cache.</summary>
-public sealed record HostModel(string Id, string Hash, int Rows, int Running, int Waiting, double KvCacheUsage, long PrefixCacheQueries, long PrefixCacheHits);
+/// <summary>A model on a host, and its engine when the host was last asked: requests that hold rows, requests that wait, share of the cache, tokens looked up and found in the prefix cache, and whether another model there guesses ahead for it.</summary>
+public sealed record HostModel(string Id, string Hash, int Rows, int Running, int Waiting, double KvCacheUsage, long PrefixCacheQueries, long PrefixCacheHits, bool HasDraft);
 
 /// <summary>/api/models and /api/hosts. Everybody may read models; changing anything, and seeing hosts, takes the role admin.</summary>
 internal static class ModelEndpoints
@@ -94,11 +94,11 @@ internal static class ModelEndpoints
         var record = await registry.FindAsync(name) ?? throw new ChatException(ChatError.NotFound, "No such model.");
         var aliases = (await registry.AliasesAsync()).Where(a => a.Value == record.Model.Id).Select(a => a.Key).ToList();
         var hosts = served is RemoteChatModels remote ? remote.Hosts.Where(h => h.IsUp && h.Offers.Any(o => o.Description.Hash == record.Model.Hash)).Select(h => h.Name).ToList() : [];
-        return new(record.Model, record.RegisteredAt, served.Models.Any(m => m.Hash == record.Model.Hash), aliases, await registry.LineageAsync(record.Model), hosts, served is InProcessChatModels own ? own.Pins(record.Model.Id) : []);
+        return new(record.Model, record.RegisteredAt, served.Models.Any(m => m.Hash == record.Model.Hash), aliases, await registry.LineageAsync(record.Model), hosts, served is InProcessChatModels own ? [.. own.Pins(record.Model.Id).Select(pin => pin.Kept)] : []);
     }
 
     private static HostInfo Describe(RemoteHost host) =>
-        new(host.Name, host.IsUp, host.IsDraining, host.IsLeaving, host.Active, [.. host.Offers.Select(o => new HostModel(o.Description.Id, o.Description.Hash, o.Limits.Rows, o.Load.Running, o.Load.Waiting, o.Load.CacheUsage, o.Load.PrefixQueries, o.Load.PrefixHits))]);
+        new(host.Name, host.IsUp, host.IsDraining, host.IsLeaving, host.Active, [.. host.Offers.Select(o => new HostModel(o.Description.Id, o.Description.Hash, o.Limits.Rows, o.Load.Running, o.Load.Waiting, o.Load.CacheUsage, o.Load.PrefixQueries, o.Load.PrefixHits, o.Load.HasDraft))]);
 
     private static RemoteChatModels Remote(IChatModels models) => models as RemoteChatModels
         ?? throw ChatException.Invalid("This gateway serves models itself (Models:Folder); it has no model hosts (Hosts:Addresses, Hosts:Dns).");

@@ -21,10 +21,16 @@ public sealed record Ancestor(string Of, string Relation, string Name, string? H
 /// </summary>
 internal sealed partial class ModelRegistry(StoreConnection store, IChatModels models, TimeProvider time)
 {
+    /// <summary>What a name that somebody gives may be.</summary>
+    public const string NameForm = "1 to 64 lower-case letters, digits, dots and dashes, a letter or digit first";
+
     private const int MostAncestors = 32;
 
+    /// <summary>Whether it has <see cref="NameForm"/>.</summary>
+    public static bool IsName(string text) => Form().IsMatch(text);
+
     /// <summary>The served model's id that a name stands for; a name that stands for nothing is given back.</summary>
-    public async Task<string> ResolveAsync(string name) => models.Models.Any(m => m.Id == name) || !AliasForm().IsMatch(name) ? name
+    public async Task<string> ResolveAsync(string name) => models.Models.Any(m => m.Id == name) || !IsName(name) ? name
         : (string?)await store.CallAsync(db => db.HashGetAsync(Keys.ModelAliases, name)) ?? name;
 
     public async Task<IReadOnlyDictionary<string, string>> AliasesAsync() =>
@@ -33,7 +39,7 @@ internal sealed partial class ModelRegistry(StoreConnection store, IChatModels m
     /// <exception cref="ChatException">A name that cannot be one, or a model that nobody serves.</exception>
     public async Task SetAliasAsync(string alias, string? model)
     {
-        if (!AliasForm().IsMatch(alias)) throw ChatException.Invalid("An alias is 1 to 64 lower-case letters, digits, dots and dashes, a letter or digit first.");
+        if (!IsName(alias)) throw ChatException.Invalid($"An alias is {NameForm}.");
         if (models.Models.Any(m => m.Id == alias)) throw new ChatException(ChatError.Conflict, $"'{alias}' is a model's own id.");
         if (models.Models.All(m => m.Id != model)) throw ChatException.Invalid($"No model '{model}'. Known: {string.Join(", ", models.Models.Select(m => m.Id))}.");
         await RegisterServedAsync();
@@ -84,5 +90,5 @@ internal sealed partial class ModelRegistry(StoreConnection store, IChatModels m
     private static ModelRecord? Newest(IEnumerable<ModelRecord> records, string id) => records.Where(r => r.Model.Id == id).MaxBy(r => r.Model.CreatedAt);
 
     [GeneratedRegex("^[a-z0-9][a-z0-9.-]{0,63}$")]
-    private static partial Regex AliasForm();
+    private static partial Regex Form();
 }

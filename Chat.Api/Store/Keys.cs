@@ -54,6 +54,9 @@ internal static class Keys
     /// <summary>Hash: alias → id of a model.</summary>
     public static readonly RedisKey ModelAliases = "chat:models:aliases";
 
+    /// <summary>Hash: name → JSON of a system prompt that is to be pinned wherever its model is served.</summary>
+    public static readonly RedisKey ModelPins = "chat:models:pins";
+
     /// <summary>Carries the events of the conversation's replies as they are appended.</summary>
     public static RedisChannel Events(string conversation) => RedisChannel.Literal($"chat:{{{conversation}}}:events");
 

@@ -22,6 +22,7 @@ public sealed record HeardRequest(string Reply, string Of);
 [JsonSerializable(typeof(ChatEvent))]
 [JsonSerializable(typeof(LoggedEvent))]
 [JsonSerializable(typeof(ModelRecord))]
+[JsonSerializable(typeof(WantedPin))]
 [JsonSerializable(typeof(JsonObject))]
 internal sealed partial class StoreJson : JsonSerializerContext;
 

@@ -15,6 +15,11 @@ public static class ChatMeter
 
     public static readonly IReadOnlyList<string> FinishedReasons = ["stop", "length", "stopped", "abort", "error"];
 
+    /// <summary>The label of <see cref="Hedges"/> and its values: the second host began first, the first one did, neither began, or the caller went away before.</summary>
+    public const string HedgeOutcome = "outcome";
+
+    public static readonly IReadOnlyList<string> HedgeOutcomes = ["won", "lost", "failed", "abort"];
+
     /// <summary>Upper bounds in seconds, from one millisecond.</summary>
     public static readonly IReadOnlyList<double> Buckets = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120];
 
@@ -54,6 +59,9 @@ public static class ChatMeter
     /// <summary>Requests that ended, by <see cref="FinishedReason"/>.</summary>
     public static readonly Counter<long> RequestSuccess = Meter.CreateCounter<long>("chat_request_success_total", description: "Requests that ended, by reason.");
 
+    /// <summary>Replies for which a second model host was asked beside the first, by <see cref="HedgeOutcome"/>.</summary>
+    public static readonly Counter<long> Hedges = Meter.CreateCounter<long>("chat_hedges_total", description: "Replies for which a second model host was asked as well, by outcome.");
+
     public static readonly Histogram<double> TimeToFirstToken = Seconds("chat_time_to_first_token_seconds", "From arrival to the first token.");
 
     public static readonly Histogram<double> InterTokenLatency = Seconds("chat_inter_token_latency_seconds", "From one token of a request to its next.");
@@ -67,12 +75,16 @@ public static class ChatMeter
     /// <summary>Counts one end; the reason is one of <see cref="FinishedReasons"/>.</summary>
     public static void Ended(string reason) => RequestSuccess.Add(1, new KeyValuePair<string, object?>(FinishedReason, reason));
 
+    /// <summary>Counts a hedge that is over; the outcome is one of <see cref="HedgeOutcomes"/>.</summary>
+    public static void Hedged(string outcome, long count = 1) => Hedges.Add(count, new KeyValuePair<string, object?>(HedgeOutcome, outcome));
+
     /// <summary>Makes every counter and gauge visible at 0 to whoever listens by now.</summary>
     public static void ShowAll()
     {
         foreach (var gauge in new[] { RequestsRunning, RequestsWaiting }) gauge.Add(0);
         foreach (var counter in new[] { PromptTokens, GenerationTokens, PrefixCacheQueries, PrefixCacheHits, Preemptions, Drafts, DraftTokens, AcceptedTokens }) counter.Add(0);
         foreach (var reason in FinishedReasons) RequestSuccess.Add(0, new KeyValuePair<string, object?>(FinishedReason, reason));
+        foreach (var outcome in HedgeOutcomes) Hedged(outcome, 0);
         CacheUsage.Record(0);
     }
 

@@ -6,7 +6,7 @@ namespace Chat.Models.Decoding;
 
 /// <summary>What a served model can do, as far as options are concerned.</summary>
 /// <param name="WritesEveryByte">See <see cref="TokenTable.WritesEveryByte"/>.</param>
-public sealed record DecodingLimits(int MaxTokens, int Rows, int VocabularySize, bool HasAntonyms, bool HasDraft = false, bool WritesEveryByte = true);
+public sealed record DecodingLimits(int MaxTokens, int Rows, int VocabularySize, bool HasAntonyms, bool WritesEveryByte = true);
 
 /// <summary>Options as they will be used. <see cref="Spelled"/> has every one of them by its wire name.</summary>
 public sealed record ResolvedDecoding(string Name, IDecodingStrategy Strategy, DecodingOptions Options)
@@ -59,7 +59,6 @@ public sealed class DecodingCatalog
                     if (key == "seed") given.Add(key);
                 }
         options = options with { MaxTokens = Math.Min(options.MaxTokens, limits.MaxTokens) };
-        if (options.Speculation == Speculation.Draft && !limits.HasDraft) options = options with { Speculation = Speculation.None };
 
         foreach (var (key, value) in Present(request))
         {
@@ -109,7 +108,6 @@ public sealed class DecodingCatalog
             options = options with { MinTokens = options.MaxTokens };
         }
         if (options.Antonyms && !limits.HasAntonyms) throw Invalid("antonyms: this model has no antonym list.", "antonyms");
-        if (options.Speculation == Speculation.Draft && !limits.HasDraft) throw Invalid("speculation: no served model is this one's draft. It can be none or ngram.", "speculation");
         if (options.IsGuided && !limits.WritesEveryByte)
             throw Invalid("This model's vocabulary has no token for some bytes, so its replies cannot be held to a form.", options.GuidedRegex is null ? "guidedJson" : "guidedRegex");
         foreach (var rule in rules) rule.Check(options);

@@ -1,4 +1,3 @@
-using Chat.Domain.Generation;
 using Chat.Models.Architectures;
 using Chat.Models.Checkpoints;
 using Chat.Models.Kernels;
@@ -18,7 +17,7 @@ public sealed unsafe class CpuRunner : IRunner
     private readonly CpuRow[] all, sources, encoding;
     private readonly RowToken[] feed;
     private readonly int[] outputs, seen;
-    private readonly Dictionary<string, int[]> pins = [];
+    private readonly CpuPins pins;
     private float[] packed = [];
     private int call;
 
@@ -44,8 +43,9 @@ public sealed unsafe class CpuRunner : IRunner
     {
         (this.model, MaxContext, MaxReply) = (model, maxContext, maxReply);
         CpuRow[] NewRows(int count) => [.. Enumerable.Range(0, count).Select(_ => model.NewRow())];
-        (all, sources, encoding) = (NewRows(model.Rows + 1), NewRows(model.Rows), new CpuRow[model.Rows]);      // the last row reads what is pinned
+        (all, sources, encoding) = (NewRows(model.Rows), NewRows(model.Rows), new CpuRow[model.Rows]);
         cache = new(model.Pages);
+        pins = new(model.Pages, cache);
         feed = new RowToken[model.Capacity];
         (outputs, seen) = (new int[model.MostScored], new int[model.Rows]);
     }
@@ -66,7 +66,7 @@ public sealed unsafe class CpuRunner : IRunner
     internal IEnumerable<PageList> Pasts => all.Concat(sources).SelectMany(row => new[] { row.Context, row.Reply });
 
     /// <summary>The pages of each pin.</summary>
-    internal IEnumerable<int[]> Pins => pins.Values;
+    internal IEnumerable<int[]> Pins => pins.Pages;
 
     /// <inheritdoc/>
     /// <exception cref="ArgumentException">An empty or too long context, too many emitted tokens, an id outside the vocabulary.</exception>
@@ -87,7 +87,7 @@ public sealed unsafe class CpuRunner : IRunner
         }
         else
         {
-            FindPages(row, unread: 1);
+            FindPages(row);
             row.Due = row.Known - row.Reply.Tokens;
         }
         return row.Due;
@@ -208,50 +208,16 @@ public sealed unsafe class CpuRunner : IRunner
     }
 
     /// <inheritdoc/>
-    public Pin Pin(string name, ReadOnlySpan<int> tokens)
-    {
-        var (pages, row) = (model.Pages, all[Rows]);
-        var length = tokens.Length / KeyValuePages.PageTokens * KeyValuePages.PageTokens;
-        RunnerCalls.CheckIds(this, tokens);
-        if (tokens.Length > MaxContext) throw new ArgumentException($"'{name}' has {tokens.Length} tokens: at most {MaxContext} can be read.");
-        if (model.HasEncoder) throw new InvalidOperationException($"'{name}' cannot be pinned: this model's encoder reads each context as a whole, so a beginning is not the same in two of them.");
-        if (pins.ContainsKey(name)) throw new InvalidOperationException($"'{name}' is pinned already.");
-        if (length == 0) throw new InvalidOperationException($"'{name}' cannot be pinned: it has {tokens.Length} tokens, and only whole pages of {KeyValuePages.PageTokens} are shared.");
-        try
-        {
-            tokens[..length].CopyTo(row.Ids);
-            (row.Known, row.Opening) = (length, length);
-            FindPages(row, unread: 0);
-            var needed = length / KeyValuePages.PageTokens;
-            foreach (var page in row.Reply.Pages)
-                if (pages.IsPinned(page)) needed--;
-            if (needed > pages.PinPages - pages.PinnedPages)
-                throw new InvalidOperationException($"'{name}' cannot be pinned: it needs {needed * pages.PageBytes} bytes for {length} tokens, and {(pages.PinPages - pages.PinnedPages) * pages.PageBytes} of {pages.PinPages * pages.PageBytes} are left (Models:PinBytes).");
-            row.Due = length - row.Reply.Tokens;
-            if (row.Due > 0) Feed([new(Rows, row.Due)]);
-            pins[name] = [.. row.Reply.Pages];
-            foreach (var page in pins[name]) pages.Pin(page);
-            ChatMeter.PinnedBytes.Add(needed * pages.PageBytes);
-            return new(name, length, pins[name].Length * pages.PageBytes);
-        }
-        finally
-        {
-            row.Clear();
-        }
-    }
+    public Pin Pin(string name, ReadOnlySpan<int> tokens) => model.HasEncoder
+        ? throw new PinException($"'{name}' cannot be pinned: this model's encoder reads each context as a whole, so a beginning is not the same in two of them.")
+        : pins.Add(name, tokens);
 
     /// <inheritdoc/>
-    public void Unpin(string name)
-    {
-        if (!pins.Remove(name, out var pinned)) return;
-        var before = model.Pages.PinnedPages;
-        foreach (var page in pinned.Reverse()) model.Pages.Unpin(page);             // the last first: a beginning is worth more than its end
-        ChatMeter.PinnedBytes.Add((model.Pages.PinnedPages - before) * model.Pages.PageBytes);
-    }
+    public void Unpin(string name) => pins.Remove(name);
 
     public void Dispose()
     {
-        foreach (var name in pins.Keys.ToArray()) Unpin(name);
+        pins.Clear();
         model.Dispose();
     }
 
@@ -293,11 +259,10 @@ public sealed unsafe class CpuRunner : IRunner
         return true;
     }
 
-    /// <summary>Shares the pages of the longest beginning that some row has read.</summary>
-    /// <param name="unread">Tokens that stay at least: one in a prompt, because only a fed token gives scores.</param>
-    private void FindPages(CpuRow row, int unread)
+    /// <summary>Shares the pages of the longest beginning that some row has read. One token stays at least, because only a fed one gives scores.</summary>
+    private void FindPages(CpuRow row)
     {
-        while (row.Reply.Tokens + KeyValuePages.PageTokens + unread <= row.Known && cache.Find(row.LastEntry, PageIds(row)) is { } entry)
+        while (row.Reply.Tokens + KeyValuePages.PageTokens < row.Known && cache.Find(row.LastEntry, PageIds(row)) is { } entry)
         {
             row.Reply.Adopt(entry.Pages, KeyValuePages.PageTokens);
             (row.KnownPages, row.LastEntry) = (row.KnownPages + 1, entry.Id);

@@ -6,7 +6,8 @@ namespace Chat.Models.Engine;
 /// <param name="CacheUsage">Share of the memory for keys and values in use, 0 to 1.</param>
 /// <param name="PrefixQueries">Tokens looked up in the prefix cache since the model was loaded.</param>
 /// <param name="PrefixHits">Tokens found there.</param>
-public readonly record struct EngineLoad(int Running, int Waiting, double CacheUsage, long PrefixQueries, long PrefixHits);
+/// <param name="HasDraft">Another served model guesses ahead for it.</param>
+public readonly record struct EngineLoad(int Running, int Waiting, double CacheUsage, long PrefixQueries, long PrefixHits, bool HasDraft = false);
 
 /// <summary>Limits of one model's engine.</summary>
 public sealed record EngineOptions

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Chat.Domain.Generation;
 using Chat.Models.Engine.Speculation;
 
@@ -15,7 +16,9 @@ public sealed class GenerationEngine : IDisposable
     private readonly EngineOptions options;
     private readonly TaskCompletionSource ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly AutoResetEvent wake = new(false);
+    private readonly ConcurrentQueue<Action<IRunner?>> errands = [];
     private readonly Thread thread;
+    private Speculator? speculator;
     private volatile bool isStopping;
     private volatile string? gone;
 
@@ -38,6 +41,34 @@ public sealed class GenerationEngine : IDisposable
 
     /// <summary>What it is at, and what it has found in the prefix cache since it began. The share of the cache is told to <see cref="EngineOptions.OnUsage"/>.</summary>
     public EngineLoad Load => loop.Load;
+
+    /// <summary>The runner, for what is called on the engine's thread.</summary>
+    internal IRunner? Runner { get; private set; }
+
+    /// <summary>Has the engine's thread do something between two steps.</summary>
+    /// <exception cref="GenerationException">The model is gone, and nothing was done.</exception>
+    public Task<T> BetweenStepsAsync<T>(Func<IRunner, T> errand)
+    {
+        var done = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
+        errands.Enqueue(runner =>
+        {
+            try { done.SetResult(errand(runner ?? throw new GenerationException(GenerationError.Unavailable, gone!))); }
+            catch (Exception error) { done.SetException(error); }
+        });
+        if (gone is not null) DoErrands(null);
+        Wake();
+        return done.Task;
+    }
+
+    /// <summary>Lets another draft guess ahead from the next step on, or none: replies under way go on with it, or without. An engine without a speculator knows no drafts.</summary>
+    /// <param name="draft">Owned by the engine once it is taken.</param>
+    /// <exception cref="GenerationException">The model is gone, and the draft was not taken.</exception>
+    public Task UseDraftAsync(IDraftProposer? draft) => BetweenStepsAsync(_ =>
+    {
+        loop.Speculator = speculator;                                                      // a draft that failed ended guessing
+        speculator!.Use(Decoding.Speculation.Draft, draft);
+        return draft;
+    });
 
     /// <exception cref="GenerationException">The queue is full, or the model is gone.</exception>
     public void Submit(Sequence sequence)
@@ -73,11 +104,14 @@ public sealed class GenerationEngine : IDisposable
         {
             using var runner = createRunner();
             if (runner.Rows < options.Rows) throw new InvalidOperationException($"The runner has {runner.Rows} rows, the engine needs {options.Rows}.");
-            using var speculator = createSpeculator?.Invoke();
-            loop.Speculator = speculator;
+            using var guessing = createSpeculator?.Invoke();
+            (Runner, speculator, loop.Speculator) = (runner, guessing, guessing);
             ready.SetResult();
             while (!isStopping)
+            {
+                DoErrands(runner);
                 if (!TryStep(runner)) wake.WaitOne();
+            }
             End("The model is being shut down.");
         }
         catch (Exception error)
@@ -100,9 +134,15 @@ public sealed class GenerationEngine : IDisposable
         }
     }
 
+    private void DoErrands(IRunner? runner)
+    {
+        while (errands.TryDequeue(out var errand)) errand(runner);
+    }
+
     private void End(string reason)
     {
         gone = reason;
         loop.FailAll(reason);
+        DoErrands(null);
     }
 }

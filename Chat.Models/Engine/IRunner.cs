@@ -11,10 +11,13 @@ public readonly record struct RowTokens(int Row, int Tokens);
 /// <param name="Bytes">Their keys and values, those counted that other pins share.</param>
 public sealed record Pin(string Name, int Tokens, long Bytes);
 
+/// <summary>A beginning of prompts that is not kept, or a pin that stays. The message says why.</summary>
+public sealed class PinException(string message) : InvalidOperationException(message);
+
 /// <summary>
 /// The border between scheduling and arithmetic: a fixed number of rows (one hypothesis each, numbered from 0 by the caller), a model, and
 /// nothing else. Every call carries a batch; results are independent of what else is in it, up to the arithmetic's rounding.
-/// Not thread-safe: one owned thread makes all calls, dispose included.
+/// Not thread-safe: one owned thread makes all calls, dispose included; who made it may have been another.
 /// </summary>
 public interface IRunner : IDisposable
 {
@@ -68,12 +71,11 @@ public interface IRunner : IDisposable
     void Free(int row);
 
     /// <summary>
-    /// Reads a beginning of prompts once, in one go, and keeps it for all prompts that begin so, whatever else is short of memory, until <see cref="Unpin"/>. It has a budget
+    /// Keeps a beginning of prompts that a row has just read, for all prompts that begin so, whatever else is short of memory, until <see cref="Unpin"/>. It has a budget
     /// of its own: no row has less memory for it.
     /// </summary>
-    /// <exception cref="InvalidOperationException">It cannot be kept, or exceeds the budget; nothing has changed.</exception>
-    /// <exception cref="ArgumentException">More tokens than a context has, or an id outside the vocabulary.</exception>
-    Pin Pin(string name, ReadOnlySpan<int> tokens) => throw new InvalidOperationException($"'{name}' cannot be pinned: what computes this model keeps no beginnings of prompts (Models:Runner=kernels does).");
+    /// <exception cref="PinException">It cannot be kept, has not been read, or exceeds the budget; nothing has changed.</exception>
+    Pin Pin(string name, ReadOnlySpan<int> tokens) => throw new PinException($"'{name}' cannot be pinned: what computes this model keeps no beginnings of prompts (Models:Runner=kernels does).");
 
     /// <summary>Lets go of a pinned beginning, which is then a cached one like others. Does nothing where there is none.</summary>
     void Unpin(string name) { }

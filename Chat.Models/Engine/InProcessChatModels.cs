@@ -3,6 +3,7 @@ using System.Collections.Immutable;
 using System.Runtime.CompilerServices;
 using System.Text.Json.Nodes;
 using Chat.Domain.Generation;
+using Chat.Models.Checkpoints;
 using Chat.Models.Decoding;
 using Chat.Models.Engine.Speculation;
 
@@ -23,12 +24,14 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
     private readonly Func<long> drawSeed;
     private readonly ConcurrentDictionary<string, double> usage = [];
     private readonly Lock change = new();
+    private readonly SemaphoreSlim pairing = new(1);
     private volatile ImmutableList<Served> served = [];
 
     /// <param name="models">The default one first; none where they are loaded later.</param>
     /// <param name="configured">Options of <c>Decoding:Default</c>, between a request's and the model's.</param>
     /// <param name="drawSeed">Gives a seed to requests without one.</param>
     /// <exception cref="GenerationException">A default that no strategy accepts.</exception>
+    /// <exception cref="CheckpointException">A model's draft has another vocabulary.</exception>
     public InProcessChatModels(IReadOnlyList<ServedModel> models, DecodingCatalog catalog, JsonObject? configured, EngineOptions options, TimeProvider time, Func<long> drawSeed)
     {
         this.catalog = catalog;
@@ -37,41 +40,47 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
         this.time = time;
         this.drawSeed = drawSeed;
         foreach (var model in models) CheckDefaults(model);
+        foreach (var model in models) CheckDrafts(model, models);
         served = [.. models.Select(Start)];
+        Ready = StartAsync(served);
     }
 
     public IReadOnlyList<ModelDescription> Models => [.. served.Select(s => s.Model.Description)];
 
     /// <summary>Completes when every model can answer; fails with the first that cannot.</summary>
-    public Task Ready => Task.WhenAll(served.Select(s => s.Engine.Ready));
+    public Task Ready { get; }
 
     /// <summary>Serves one more model.</summary>
     /// <returns>Completes when it can answer; fails with the reason why it cannot, and then it is not served.</returns>
     /// <exception cref="ArgumentException">A model of this id is served.</exception>
     /// <exception cref="GenerationException">A default that no strategy accepts.</exception>
+    /// <exception cref="CheckpointException">It is the draft of one that is served, or such a one its draft, and their vocabularies differ.</exception>
     public async Task LoadAsync(ServedModel model)
     {
         RefuseTwice(model);
         CheckDefaults(model);
+        CheckDrafts(model, [.. served.Select(s => s.Model), model]);
         var started = Start(model);
         try
         {
-            await started.Engine.Ready;
+            await started.ReadyAsync();
             lock (change)
             {
                 RefuseTwice(model);
                 served = served.Add(started);
             }
+            await PairAsync();
         }
         catch
         {
+            lock (change) served = served.Remove(started);
             started.Engine.Dispose();
             throw;
         }
     }
 
-    /// <summary>Serves a model no more: requests in it fail. Does nothing where it is not served.</summary>
-    public void Unload(string id)
+    /// <summary>Serves a model no more: requests in it fail, and those of a model for which it guessed ahead go on without. Does nothing where it is not served.</summary>
+    public async Task UnloadAsync(string id)
     {
         Served? gone;
         lock (change)
@@ -80,16 +89,26 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
             if (gone is null) return;
             served = served.Remove(gone);
         }
-        gone.Engine.Dispose();
-        usage.TryRemove(id, out _);
+        try { await PairAsync(); }
+        finally
+        {
+            gone.Engine.Dispose();
+            usage.TryRemove(id, out _);
+        }
     }
 
     /// <summary>Beginnings of prompts that a served model keeps read; none of one that is not served.</summary>
-    public IReadOnlyList<Pin> Pins(string model) => [.. served.Find(s => s.Model.Description.Id == model)?.Pins ?? []];
+    public IReadOnlyList<PinnedPrompt> Pins(string model) => served.Find(s => s.Model.Description.Id == model)?.Pins.All ?? [];
+
+    /// <inheritdoc cref="ModelPins.AddAsync"/>
+    public Task<PinnedPrompt> PinAsync(string model, string name, string systemPrompt, CancellationToken cancellation) => Find(model).Pins.AddAsync(name, systemPrompt, isConfigured: false, cancellation);
+
+    /// <inheritdoc cref="ModelPins.RemoveAsync"/>
+    public Task<bool> UnpinAsync(string model, string name) => Find(model).Pins.RemoveAsync(name);
 
     /// <summary>Served models with what options can ask of them and what they are at.</summary>
     public IReadOnlyList<(ModelDescription Description, DecodingLimits Limits, EngineLoad Load)> Offers =>
-        [.. served.Select(s => (s.Model.Description, s.Limits, s.Engine.Load with { CacheUsage = usage.GetValueOrDefault(s.Model.Description.Id) }))];
+        [.. served.Select(s => (s.Model.Description, s.Limits, s.Engine.Load with { CacheUsage = usage.GetValueOrDefault(s.Model.Description.Id), HasDraft = s.Draft is not null }))];
 
     public JsonObject Check(string model, JsonObject? decoding)
     {
@@ -155,6 +174,7 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
     public void Dispose()
     {
         foreach (var model in served) model.Engine.Dispose();
+        pairing.Dispose();
     }
 
     private void CheckDefaults(ServedModel model)
@@ -170,23 +190,43 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
 
     private Served Start(ServedModel model)
     {
-        var (reader, pins) = (model.Reader ?? new DialogueReader(model.Tokenizer, model.Description.MaxPromptTokens), new ConcurrentQueue<Pin>());
-        var engine = new GenerationEngine(model.Description.Id, () => Create(model, reader, pins), options with { OnUsage = share => ShowUsage(model.Description.Id, share) }, time, () => Guessing(model, options.Rows, time));
-        return new(model, Limits(model), reader, engine, pins);
+        var reader = model.Reader ?? new DialogueReader(model.Tokenizer, model.Description.MaxPromptTokens);
+        var engine = new GenerationEngine(model.Description.Id, () => model.CreateRunner(options.Rows), options with { OnUsage = share => ShowUsage(model.Description.Id, share) }, time,
+            () => new(new Dictionary<Decoding.Speculation, IDraftProposer> { [Decoding.Speculation.Ngram] = new NgramDraft(model.Tokens.Separator) }, () => new SpeculationPolicy(), time));
+        return new(model, Limits(model), reader, engine, new(model, reader, engine, time));
     }
 
-    private IRunner Create(ServedModel model, IDialogueReader reader, ConcurrentQueue<Pin> pins)
+    private async Task StartAsync(IReadOnlyList<Served> all)
     {
-        var runner = model.CreateRunner(options.Rows);
+        await Task.WhenAll(all.Select(s => s.ReadyAsync()));
+        await PairAsync();
+    }
+
+    private static void CheckDrafts(ServedModel model, IReadOnlyList<ServedModel> among)
+    {
+        foreach (var other in among)
+        {
+            if (other.DraftOf == model.Description.Id) model.RequireDraft(other);
+            if (model.DraftOf == other.Description.Id) other.RequireDraft(model);
+        }
+    }
+
+    /// <summary>Gives each model the one whose card says that it is its draft, of several the smallest, and takes away one that is not served any more.</summary>
+    private async Task PairAsync()
+    {
+        await pairing.WaitAsync();
         try
         {
-            foreach (var (name, systemPrompt) in model.Pins) pins.Enqueue(runner.Pin(name, reader.Beginning(systemPrompt)));
-            return runner;
+            var all = served;
+            foreach (var model in all)
+            {
+                var draft = all.Where(s => s.Model.DraftOf == model.Model.Description.Id).OrderBy(s => s.Model.Description.Parameters).ThenBy(s => s.Model.Description.Id, StringComparer.Ordinal).FirstOrDefault();
+                if (model.Draft != draft) await model.UseDraftAsync(draft, options.Rows);
+            }
         }
-        catch
+        finally
         {
-            runner.Dispose();
-            throw;
+            pairing.Release();
         }
     }
 
@@ -232,14 +272,6 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
         };
     }
 
-    private static Speculator Guessing(ServedModel model, int rows, TimeProvider time)
-    {
-        var end = model.Tokens.Separator;
-        var proposers = new Dictionary<Decoding.Speculation, IDraftProposer> { [Decoding.Speculation.Ngram] = new NgramDraft(end) };
-        if (model.CreateDraft is { } create) proposers[Decoding.Speculation.Draft] = new ModelDraft(create(rows), end);
-        return new(proposers, () => new SpeculationPolicy(), time);
-    }
-
     private static void CheckRequest(Served model, GenerationRequest request)
     {
         if (request.TopLogprobs is < 0 or > MostAlternatives) throw Invalid($"topLogprobs must be from 0 to {MostAlternatives}, not {request.TopLogprobs}.", "topLogprobs");
@@ -257,7 +289,36 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
         catalog.Resolve(decoding, configured, model.Model.Description.DefaultDecoding, model.Limits, drawSeed);
 
     private DecodingLimits Limits(ServedModel model) =>
-        new(model.Description.MaxCompletionTokens, options.Rows, model.Tokens.Count, model.Tokens.HasAntonyms, model.CreateDraft is not null, model.Tokens.WritesEveryByte);
+        new(model.Description.MaxCompletionTokens, options.Rows, model.Tokens.Count, model.Tokens.HasAntonyms, model.Tokens.WritesEveryByte);
 
-    private sealed record Served(ServedModel Model, DecodingLimits Limits, IDialogueReader Reader, GenerationEngine Engine, ConcurrentQueue<Pin> Pins);
+    private sealed class Served(ServedModel model, DecodingLimits limits, IDialogueReader reader, GenerationEngine engine, ModelPins pins)
+    {
+        public ServedModel Model => model;
+        public DecodingLimits Limits => limits;
+        public IDialogueReader Reader => reader;
+        public GenerationEngine Engine => engine;
+        public ModelPins Pins => pins;
+
+        /// <summary>Who guesses ahead for it.</summary>
+        public Served? Draft { get; private set; }
+
+        /// <summary>Completes when it can answer and its configured pins are read.</summary>
+        public async Task ReadyAsync()
+        {
+            await engine.Ready;
+            foreach (var (name, systemPrompt) in model.Pins) await pins.AddAsync(name, systemPrompt, isConfigured: true, CancellationToken.None);
+        }
+
+        /// <summary>Reads the draft's weights apart from the engine, whose replies go on meanwhile.</summary>
+        public async Task UseDraftAsync(Served? draft, int rows)
+        {
+            var proposer = draft is null ? null : await Task.Run(() => new ModelDraft(draft.Model.CreateRunner(rows), model.Tokens.Separator));
+            try
+            {
+                await engine.UseDraftAsync(proposer);
+                Draft = draft;
+            }
+            catch (GenerationException) { proposer?.Dispose(); }                           // unloaded meanwhile
+        }
+    }
 }

@@ -22,19 +22,20 @@ public sealed record ServedModel
     /// <summary>Turns messages into ids; <c>null</c> for the dialogue format of EVA and of our own models.</summary>
     public IDialogueReader? Reader { get; init; }
 
+    /// <summary>Id of the model that this one guesses ahead for where both are served.</summary>
+    public string? DraftOf { get; init; }
+
     /// <summary>Beginnings of prompts that stay read as long as the model is served: a name for each, and the system message that it ends with.</summary>
     public IReadOnlyDictionary<string, string> Pins { get; init; } = new Dictionary<string, string>();
 
-    /// <summary>Makes a runner with so many rows; called on the thread that will own it.</summary>
+    /// <summary>Makes a runner with so many rows. Who makes it may hand it over to the thread that makes all later calls.</summary>
     public required Func<int, IRunner> CreateRunner { get; init; }
 
-    /// <summary>Likewise, of the small model that guesses ahead for this one; <c>null</c> when there is none.</summary>
-    public Func<int, IRunner>? CreateDraft { get; private init; }
-
-    /// <summary>The same model with one that guesses ahead for it.</summary>
     /// <exception cref="CheckpointException"><c>bad_config</c>: the two do not mean the same by the same ids.</exception>
-    public ServedModel WithDraft(ServedModel draft) => Tokens.MeansTheSameAs(draft.Tokens) ? this with { CreateDraft = draft.CreateRunner }
-        : throw new CheckpointException(CheckpointErrors.BadConfig, $"{draft.Description.Id} is said to be the draft of {Description.Id}, but their vocabularies differ.");
+    public void RequireDraft(ServedModel draft)
+    {
+        if (!Tokens.MeansTheSameAs(draft.Tokens)) throw new CheckpointException(CheckpointErrors.BadConfig, $"{draft.Description.Id} is said to be the draft of {Description.Id}, but their vocabularies differ.");
+    }
 
     /// <summary>A model folder, run by the kernels of this process. Weights are read when the runner is made; libtorch never is.</summary>
     /// <param name="cacheBytes">Memory for keys and values.</param>
@@ -64,6 +65,7 @@ public sealed record ServedModel
     private static ServedModel From(ModelFolder folder, Func<int, IRunner> createRunner) => new()
     {
         Description = folder.Description,
+        DraftOf = folder.DraftOf,
         Tokenizer = folder.Tokenizer,
         Reader = folder.Decoder is null && folder.Config.Family == EncoderDecoderFamily.Eva ? null
             : new ChatTemplateReader((HuggingFaceTokenizer)folder.Tokenizer, folder.Chat ?? (folder.Decoder is null ? ChatFormat.TextToText : null), folder.Description.MaxPromptTokens, TimeProvider.System),

@@ -200,8 +200,8 @@ internal static class SpeculationGain
             if (draft is not null)
             {
                 var small = ServedModel.OnKernels(ModelFolder.Open(draft), format);
-                var create = served.WithDraft(small).CreateDraft!;
-                pair.CreateDraft = () => new ModelDraft(create(rows), served.Tokens.Separator);
+                served.RequireDraft(small);
+                pair.CreateDraft = () => new ModelDraft(small.CreateRunner(rows), served.Tokens.Separator);
             }
             return pair;
         }

@@ -13,6 +13,16 @@ public sealed class Speculator(IReadOnlyDictionary<Decoding.Speculation, IDraftP
     private const int ProbedReplies = 16, ProbedPasses = 8;
     private readonly Dictionary<Decoding.Speculation, Kind> kinds = proposers.ToDictionary(pair => pair.Key, pair => new Kind(pair.Value, createPolicy()));
 
+    /// <summary>Lets somebody else guess for a kind from now on, or nobody. Who did so far is disposed of; replies that it guessed for go on without guesses.</summary>
+    public void Use(Decoding.Speculation kind, IDraftProposer? proposer)
+    {
+        kinds.Remove(kind, out var before);
+        if (proposer is not null) kinds[kind] = new(proposer, createPolicy());
+        if (before is null) return;
+        before.IsGone = true;
+        before.Proposer.Dispose();
+    }
+
     /// <summary>Begins a reply; <c>null</c> where nobody guesses.</summary>
     /// <param name="width">Chains of guesses it may have.</param>
     public ReplySpeculation? Start(Decoding.Speculation kind, DraftRequest request, int width = 1) =>
@@ -26,6 +36,11 @@ public sealed class Speculator(IReadOnlyDictionary<Decoding.Speculation, IDraftP
         foreach (var group in replies.GroupBy(reply => reply.Kind))
         {
             ReplySpeculation[] asked = [.. group];
+            if (group.Key.IsGone)
+            {
+                foreach (var reply in asked) reply.Request.Clear();
+                continue;
+            }
             foreach (var reply in asked)
             {
                 var most = Math.Min(reply.Width, 1 + spare);
@@ -75,6 +90,9 @@ public sealed class Speculator(IReadOnlyDictionary<Decoding.Speculation, IDraftP
         public IDraftProposer Proposer => proposer;
         public ISpeculationPolicy Policy => policy;
         public int Started { get; set; }
+
+        /// <summary>The proposer guesses no more.</summary>
+        public bool IsGone { get; set; }
 
         /// <summary>Share of guesses confirmed, over all replies of late; hopeful at first.</summary>
         public double Acceptance { get; set; } = 0.7;
@@ -144,5 +162,8 @@ public sealed class ReplySpeculation
     }
 
     /// <summary>Ends the reply: its row is somebody else's from now on.</summary>
-    internal void End() => Kind.Proposer.Free(Request.Row);
+    internal void End()
+    {
+        if (!Kind.IsGone) Kind.Proposer.Free(Request.Row);
+    }
 }

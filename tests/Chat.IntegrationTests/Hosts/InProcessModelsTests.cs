@@ -48,7 +48,7 @@ public sealed class InProcessModelsTests
     [InlineData("Models:Default", "m9", "is not among the models: m1, m2")]
     [InlineData("Models:Pins:help:Model", "m9", "Models:Pins:help:Model 'm9' is not among the models: m1, m2")]
     [InlineData("Models:Pins:help:SystemPrompt", "Be kind.", "Models:Pins:help names no model")]
-    [InlineData("Models:Pins:help:Model", "m1", "'help' cannot be pinned: this model's encoder")]
+    [InlineData("Models:Pins:help:Model", "m1", "'help' cannot be pinned: prompts of m1 have no beginning in common")]
     [InlineData("Models:PinBytes", "-1", "Models:PinBytes is -1 (at least 0)")]
     [InlineData("Decoding:Default:temprature", "1", "No strategy has an option 'temprature'")]
     [InlineData("Decoding:Default:strategy", "beem", "Known: beam")]

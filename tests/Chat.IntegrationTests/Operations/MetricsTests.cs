@@ -31,6 +31,7 @@ public sealed class MetricsTests(GarnetServer shared) : IClassFixture<GarnetServ
             ValueOf(lines, $"chat_{name}");
         foreach (var reason in new[] { "stop", "length", "stopped", "abort", "error" })
             ValueOf(lines, $"chat_request_success_total{{finished_reason=\"{reason}\"}}");
+        foreach (var outcome in new[] { "won", "lost", "failed", "abort" }) ValueOf(lines, $"chat_hedges_total{{outcome=\"{outcome}\"}}");
         foreach (var name in new[] { "time_to_first_token", "inter_token_latency", "e2e_request_latency", "request_queue_time" })
         {
             Assert.Contains($"# TYPE chat_{name}_seconds histogram", lines);

@@ -56,7 +56,7 @@ public sealed class DecoderFolderTests : IDisposable
         var beginning = pinned.Reader!.Beginning(prompt);
         Assert.Equal($"system: {prompt}<|user|>user: ", ((ByteLevelTokenizer)model.Tokenizer).Decode(beginning, skipSpecial: false));
         var (whole, bytes) = (beginning.Length / 16 * 16, beginning.Length / 16 * KeyValuePages.BytesOf(model.Decoder!.Layers, model.Decoder.KeyValueHeads, model.Decoder.HeadWidth));
-        Assert.Equal([new("bus", whole, bytes)], models.Pins(models.Models[0].Id));
+        Assert.Equal([new("bus", whole, bytes)], models.Pins(models.Models[0].Id).Select(pin => pin.Kept));
         Assert.Empty(models.Pins("another"));
         ChatMessage[] question = [new(ChatRole.System, prompt), new(ChatRole.User, "where?")];
         var context = pinned.Reader!.Read(question).Context;
@@ -71,7 +71,7 @@ public sealed class DecoderFolderTests : IDisposable
         async Task<string> Failure(ServedModel served)
         {
             using var models = Serve(served with { Pins = new Dictionary<string, string> { ["bus"] = "You help people of three towns to find the right bus." } });
-            return (await Assert.ThrowsAsync<InvalidOperationException>(() => models.Ready)).Message;
+            return (await Assert.ThrowsAsync<PinException>(() => models.Ready)).Message;
         }
         Assert.Contains("Models:PinBytes", await Failure(ServedModel.OnKernels(ModelFolder.Open(folder.Path))), StringComparison.Ordinal);
         Assert.Contains("Models:Runner", await Failure(ServedModel.OnTorch(ModelFolder.Open(folder.Path))), StringComparison.Ordinal);

@@ -81,8 +81,8 @@ public sealed class ScoreTests : IDisposable
         await Assert.ThrowsAsync<ArgumentException>(() => models.LoadAsync(ServedModel.OnKernels(folder)));
         Assert.Equal("m1", Assert.Single(models.Models).Id);
 
-        models.Unload("m1");
-        models.Unload("m1");
+        await models.UnloadAsync("m1");
+        await models.UnloadAsync("m1");
 
         Assert.Empty(models.Models);
         Assert.Equal(GenerationError.UnknownModel, (await Assert.ThrowsAsync<GenerationException>(() => models.ScoreAsync(Wish, CancellationToken.None))).Error);

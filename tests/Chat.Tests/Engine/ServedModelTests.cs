@@ -50,7 +50,8 @@ public sealed class ServedModelTests : IDisposable
     {
         var (teacher, student) = (ModelFolder.Open(Shipped("chat-teacher")), ModelFolder.Open(Shipped("chat-student")));
         Assert.Equal(teacher.Description.Id, student.DraftOf);
-        using var pair = new InProcessChatModels([ServedModel.OnKernels(teacher).WithDraft(ServedModel.OnKernels(student))], catalog, null, new() { Rows = 4 }, TimeProvider.System, () => 9);
+        using var pair = new InProcessChatModels([ServedModel.OnKernels(teacher), ServedModel.OnKernels(student)], catalog, null, new() { Rows = 4 }, TimeProvider.System, () => 9);
+        await pair.Ready;
         async Task<List<GenerationChunk>> Ask(string speculation)
         {
             var wish = JsonNode.Parse(decoding)!.AsObject();
@@ -72,7 +73,7 @@ public sealed class ServedModelTests : IDisposable
 
     [Fact]
     public void A_draft_of_another_vocabulary_is_refused() =>
-        Assert.Equal(CheckpointErrors.BadConfig, Assert.Throws<CheckpointException>(() => ServedModel.OnKernels(folder).WithDraft(ServedModel.OnKernels(ModelFolder.Open(Shipped("chat-student"))))).Kind);
+        Assert.Equal(CheckpointErrors.BadConfig, Assert.Throws<CheckpointException>(() => ServedModel.OnKernels(folder).RequireDraft(ServedModel.OnKernels(ModelFolder.Open(Shipped("chat-student"))))).Kind);
 
     private static string Shipped(string name) => Path.Combine(AppContext.BaseDirectory, "Shipped", name);
 

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Chat.Domain.Generation;
 using Chat.Domain.Plugins;
 using Chat.Models.Architectures;
@@ -54,10 +55,11 @@ public sealed class SharedMemoryTests : IDisposable
                     if (step % jobs[i].Reads == 0)
                         while (sequences[i].Output.TryRead(out var chunk)) heard[i].Add(chunk);
                 }
-                if (runner.ReadsInParts && random.Next(4) == 0) pins += PinOrUnpin(runner, random) ? 1 : 0;
+                if (runner.ReadsInParts && random.Next(4) == 0) PinOrUnpin(runner, loop, random, () => pins++);
                 loop.Step(runner);
                 CheckPages(runner, loop);
             }
+            while (loop.Step(runner)) { }                                                  // pins that still read
             foreach (var seed in Enumerable.Range(0, 6)) runner.Unpin($"{seed}");
             CheckPages(runner, loop);
             preemptions += sequences.Count(s => s.WasSetBack);
@@ -77,18 +79,31 @@ public sealed class SharedMemoryTests : IDisposable
         Assert.InRange(pins, kind == "encoder-decoder" ? 0 : 20, kind == "encoder-decoder" ? 0 : int.MaxValue);
     }
 
-    /// <summary>Pins what a job's prompt begins with, or lets go of it. What the budget refuses leaves no trace.</summary>
-    private static bool PinOrUnpin(CpuRunner runner, Random random)
+    /// <summary>Has what a job's prompt begins with read and pinned, or lets go of it. What the budget refuses leaves no trace.</summary>
+    private static void PinOrUnpin(CpuRunner runner, GenerationLoop loop, Random random, Action pinned)
     {
         var seed = random.Next(6);
         if (random.Next(2) == 0) runner.Unpin($"{seed}");
-        var before = (runner.Pages.PinnedPages, runner.FreePages, string.Join(' ', runner.Pins.SelectMany(pages => pages)));
-        try { return runner.Pin($"{seed}", Start(seed, 0, 0).Context).Tokens >= 16; }
-        catch (InvalidOperationException)
+        var context = Start(seed, 0, 0).Context;
+        loop.Submit(new() { Search = new PinSearch(Keep), Width = 1, Context = context, Emitted = [], Text = new(Tokens, []), Arrived = TimeProvider.System.GetTimestamp(), Priority = random.Next(2) });
+
+        PinnedPrompt Keep()
         {
-            Assert.Equal(before, (runner.Pages.PinnedPages, runner.FreePages, string.Join(' ', runner.Pins.SelectMany(pages => pages))));
-            return false;
+            var before = State();
+            try
+            {
+                var pin = runner.Pin($"{seed}", context);
+                Assert.Equal((context.Length / 16 * 16, seed), (pin.Tokens, int.Parse(pin.Name, CultureInfo.InvariantCulture)));
+                pinned();
+                return new("", false, pin);
+            }
+            catch (PinException)
+            {
+                Assert.Equal(before, State());
+                throw;
+            }
         }
+        (int, int, string) State() => (runner.Pages.PinnedPages, runner.FreePages, string.Join(' ', runner.Pins.SelectMany(pages => pages)));
     }
 
     /// <summary>Each page has as many users as pasts and pins name it, no more are pinned than may be, all others but those held back for pins can be taken, and rows that nobody has hold none.</summary>

@@ -12,7 +12,7 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
     private const int PageTokens = 4;
     private readonly List<int>?[] held = new List<int>?[rows];
     private readonly int[]?[] prompts = new int[]?[rows];              // of rows that read them
-    private readonly int thread = Environment.CurrentManagedThreadId;
+    private int? thread;                                               // who made it may have handed it over
 
     /// <summary>Raises the scores of these tokens, so that replies are text of them.</summary>
     public IReadOnlyList<int> Favourites { get; init; } = [];
@@ -149,11 +149,29 @@ internal sealed class ToyRunner(int vocabulary, int rows) : IRunner
         (held[row], prompts[row]) = (null, null);
     }
 
+    /// <summary>What is pinned; each was read whole by a row that still had it.</summary>
+    public Dictionary<string, int[]> Pins { get; } = [];
+
+    public Pin Pin(string name, ReadOnlySpan<int> tokens)
+    {
+        Check("pin");
+        int[] beginning = [.. tokens];
+        Assert.Contains(HeldRows, row => prompts[row] is null && held[row]!.Take(beginning.Length).SequenceEqual(beginning));
+        Pins.Add(name, beginning);
+        return new(name, beginning.Length, 4 * beginning.Length);
+    }
+
+    public void Unpin(string name)
+    {
+        Check("unpin");
+        Pins.Remove(name);
+    }
+
     public void Dispose() => IsDisposed = true;
 
     private void Check(string call)
     {
-        Assert.Equal(thread, Environment.CurrentManagedThreadId);
+        Assert.Equal(thread ??= Environment.CurrentManagedThreadId, Environment.CurrentManagedThreadId);
         Calls++;
         Before(call);
     }

@@ -167,7 +167,15 @@ public sealed class CpuDecoderTests
             runner.Free(1);
         }
 
-        Assert.Equal(new("common", 32, 2 * PageBytes), runner.Pin("common", common));
+        Pin Read(string name, int[] beginning)
+        {
+            runner.Prefill([new(2, beginning, default)]);
+            try { return runner.Pin(name, beginning); }
+            finally { runner.Free(2); }
+        }
+
+        Assert.Equal("'common' cannot be pinned: it has not been read.", Assert.Throws<PinException>(() => runner.Pin("common", common)).Message);
+        Assert.Equal(new("common", 32, 2 * PageBytes), Read("common", common));
         Assert.Equal((8, 0.0), (runner.FreePages, runner.Usage));                           // on an account of its own
         Press();
 
@@ -176,13 +184,12 @@ public sealed class CpuDecoderTests
         Assert.Equal(fresh.Prefill([new(0, pinned, default)]), runner.Read([new(0, 16)]));
         for (var token = 7; token < 12; token++) Assert.Equal(fresh.Decode([0], [token]), runner.Decode([0], [token]));
 
-        var error = Assert.Throws<InvalidOperationException>(() => runner.Pin("too much", TinyDecoder.Ids(50, 4)));
+        var error = Assert.Throws<PinException>(() => Read("too much", TinyDecoder.Ids(50, 4)));
         Assert.Contains($"needs {3 * PageBytes} bytes for 48 tokens, and {PageBytes} of {3 * PageBytes} are left (Models:PinBytes)", error.Message, StringComparison.Ordinal);
-        Assert.Equal(new("longer", 48, 3 * PageBytes), runner.Pin("longer", pinned));       // two of its pages are paid for
-        Assert.Throws<InvalidOperationException>(() => runner.Pin("other", other));
-        Assert.Throws<InvalidOperationException>(() => runner.Pin("common", pinned));
-        Assert.Throws<InvalidOperationException>(() => runner.Pin("short", common.AsSpan(0, 15)));
-        Assert.Throws<ArgumentException>(() => runner.Pin("long", new int[51]));
+        Assert.Equal(new("longer", 48, 3 * PageBytes), Read("longer", pinned));              // two of its pages are paid for
+        Assert.Throws<PinException>(() => Read("other", other));
+        Assert.Throws<PinException>(() => Read("common", pinned));
+        Assert.Throws<PinException>(() => Read("short", common[..15]));
 
         runner.Free(0);
         runner.Unpin("longer");
@@ -195,7 +202,7 @@ public sealed class CpuDecoderTests
         runner.Free(0);
         Press();
         Assert.Equal(48, runner.Open(new(0, pinned, default)));
-        Assert.Equal(new("other", 48, 3 * PageBytes), runner.Pin("other", other));
+        Assert.Equal(new("other", 48, 3 * PageBytes), Read("other", other));
     }
 
     [Fact]
@@ -203,6 +210,7 @@ public sealed class CpuDecoderTests
     {
         using var model = TinyDecoder.Build("llama");
         using var runner = Packed(model, rows: 2, maxContext: 50, cacheBytes: 4 * PageBytes, pinBytes: 2 * PageBytes);
+        runner.Prefill([new(0, TinyDecoder.Ids(32, 1), default)]);
         runner.Pin("common", TinyDecoder.Ids(32, 1));
         runner.Prefill([new(0, TinyDecoder.Ids(32, 1).Append(5).ToArray(), default), new(1, TinyDecoder.Ids(40, 3), default)]);
         Assert.Equal(0, runner.FreePages);
