@@ -30,7 +30,7 @@ public sealed record Rollout(Sample Sample, Author Author)
     public double[] Teacher { get; init; } = [];
 
     /// <summary>log-probability under which the sampler drew each label, by its own arithmetic; empty where none was drawn.</summary>
-    public float[] Drawn { get; init; } = [];
+    public double[] Drawn { get; init; } = [];
 
     /// <summary>How much the reply counts among others.</summary>
     public double Weight { get; init; } = 1;

@@ -43,7 +43,7 @@ internal sealed class TabularModel(int vocabulary, int end, int longest, Func<in
         Prefixes.SelectMany(p => Enumerable.Range(0, vocabulary).Where(v => v == end || p.Length == longest - 1).Select(v => (int[])[.. p, v]));
 
     /// <summary>log-probabilities of the next token.</summary>
-    public double[] Logprobs(ReadOnlySpan<int> prefix)
+    public double[] Next(ReadOnlySpan<int> prefix)
     {
         using var scope = NewDisposeScope();
         using var gradients = no_grad();
@@ -51,7 +51,7 @@ internal sealed class TabularModel(int vocabulary, int end, int longest, Func<in
     }
 
     /// <summary>log-probability of each token of a reply.</summary>
-    public double[] Logprobs(int[] reply) => [.. reply.Select((token, t) => Logprobs(reply.AsSpan(0, t))[token])];
+    public double[] Logprobs(int[] reply) => [.. reply.Select((token, t) => Next(reply.AsSpan(0, t))[token])];
 
     public Tensor Hidden(Batch batch) =>
         Table.index_select(0, tensor(batch.Samples.SelectMany(s => s.Labels.Select((_, t) => (long)places[string.Join(',', s.Labels[..t])])).ToArray()));
