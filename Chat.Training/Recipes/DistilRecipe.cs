@@ -24,6 +24,7 @@ namespace Chat.Training.Recipes;
 /// <param name="SingleStep">Off: MiniLLM samples the single step too (an ablation of the paper).</param>
 /// <param name="LengthNormalise">Off: rewards are summed, not averaged (another).</param>
 /// <param name="Weights">Importance weights of a policy gradient: <c>none</c>, <c>step</c>, <c>sequence</c> or <c>perDecision</c>.</param>
+/// <param name="Whiten">Advantages less their mean over their deviation; MiniLLM's code does so, its paper does not say it.</param>
 /// <param name="Clip">ε of a policy gradient.</param>
 public sealed record DistilRecipe(
     string? Teacher = null,
@@ -45,6 +46,7 @@ public sealed record DistilRecipe(
     bool? SingleStep = null,
     bool? LengthNormalise = null,
     ImportanceWeights? Weights = null,
+    bool? Whiten = null,
     double? Clip = null)
 {
     /// <summary>The preset with what the recipe says otherwise.</summary>
@@ -66,7 +68,7 @@ public sealed record DistilRecipe(
         switch (delivery)
         {
             case DirectDelivery direct:
-                Require(!Reference && SingleStep is null && LengthNormalise is null && Weights is null && Clip is null, "reference, singleStep, lengthNormalise, weights and clip are a policy gradient's");
+                Require(!Reference && SingleStep is null && LengthNormalise is null && Weights is null && Whiten is null && Clip is null, "reference, singleStep, lengthNormalise, weights, whiten and clip are a policy gradient's");
                 delivery = direct with { Measure = Divergence is null ? direct.Measure : Parse(name, Divergence), LikelihoodShare = Likelihood ?? direct.LikelihoodShare };
                 break;
             case PolicyDelivery policy:
@@ -79,12 +81,13 @@ public sealed record DistilRecipe(
                     LengthNormalise = LengthNormalise ?? policy.LengthNormalise,
                     TeacherShare = TeacherShare ?? policy.TeacherShare,
                     Weights = Weights ?? policy.Weights,
+                    Whiten = Whiten ?? policy.Whiten,
                     Clip = Clip ?? policy.Clip,
                 };
                 break;
             default:
-                Require(Divergence is null && Likelihood is null && !Reference && SingleStep is null && LengthNormalise is null && Weights is null && Clip is null,
-                    "divergence, likelihood, reference, singleStep, lengthNormalise, weights and clip have no meaning here");
+                Require(Divergence is null && Likelihood is null && !Reference && SingleStep is null && LengthNormalise is null && Weights is null && Whiten is null && Clip is null,
+                    "divergence, likelihood, reference, singleStep, lengthNormalise, weights, whiten and clip have no meaning here");
                 break;
         }
         var replies = preset.Replies;

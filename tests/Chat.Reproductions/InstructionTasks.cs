@@ -18,13 +18,15 @@ internal static class InstructionTasks
 
     public const string HeldOut = "^test/";
 
-    public static IEnumerable<Document> Documents(int count, ulong seed)
+    /// <param name="wrong">Share of answers that belong to another prompt; the held-out ones are all right.</param>
+    public static IEnumerable<Document> Documents(string corpus, int count, double wrong, ulong seed)
     {
         for (var i = 0; i < count; i++)
         {
             var random = RandomStream.Of(seed, "instruction", i);
             var (prompt, answer) = Draw(ref random);
-            yield return new("instructions", "en", $"{(i % 10 == 9 ? "test" : "train")}/{i}", [prompt, answer]);
+            if (i % 10 != 9 && random.Unit() < wrong) answer = Draw(ref random).Answer;
+            yield return new(corpus, "en", $"{(i % 10 == 9 ? "test" : "train")}/{i}", [prompt, answer]);
         }
     }
 
