@@ -76,6 +76,19 @@ public sealed class EncoderDecoder : Module
         return Decode(Encode(ids, mask, roles), mask, replies, replyRoles).MoveToOuterDisposeScope();
     }
 
+    /// <summary>As <see cref="Forward"/>, before the head: what <see cref="Score"/> reads.</summary>
+    /// <returns>[B T C]</returns>
+    public Tensor Hidden(Tensor ids, Tensor mask, Tensor replies)
+    {
+        using var scope = NewDisposeScope();
+        return decoder.forward(Embed(replies, null), Encode(ids, mask), mask).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The head.</summary>
+    /// <param name="hidden">[… C]</param>
+    /// <returns>[… V] logits.</returns>
+    public Tensor Score(Tensor hidden) => lm_head is not null ? lm_head.call(hidden) : functional.linear(hidden.Over(Math.Sqrt(Config.Width)), shared.weight!);
+
     /// <summary>As <see cref="Forward"/>, for contexts already read.</summary>
     /// <param name="encoded">[B S C] of <see cref="Encode"/>.</param>
     public Tensor Decode(Tensor encoded, Tensor mask, Tensor replies, Tensor? replyRoles = null)
@@ -107,8 +120,6 @@ public sealed class EncoderDecoder : Module
         cache.Commit(step);
         return Score(hidden).MoveToOuterDisposeScope();
     }
-
-    private Tensor Score(Tensor hidden) => lm_head is not null ? lm_head.call(hidden) : functional.linear(hidden.Over(Math.Sqrt(Config.Width)), shared.weight!);
 
     private Tensor Embed(Tensor ids, Tensor? roles)
     {

@@ -26,12 +26,7 @@ public sealed class ModelExport(string runs, CorpusFolder corpora, TimeProvider 
         var vocabulary = File.ReadAllText(run.Tokenizer);
         var config = TrainingRun.Shape(recipe.Model, TokenizerFile.Read(vocabulary).Merges.Count + 256 + TokenizerFile.Specials.Count, dropout: 0);
         Directory.CreateDirectory(folder);
-        using (var model = new EncoderDecoder(config, recipe.Seed, dtype: torch.ScalarType.BFloat16))
-        using (var weights = new MasterAdamW(model.named_parameters(), 0))
-        {
-            run.LoadTensors(weights, weightsOnly: true);
-            EvaWeights.Save(model, Path.Combine(folder, Checkpoint.SingleFile), dtype: torch.ScalarType.BFloat16);
-        }
+        using (var model = run.LoadModel(torch.ScalarType.BFloat16)) EvaWeights.Save(model, Path.Combine(folder, Checkpoint.SingleFile), dtype: torch.ScalarType.BFloat16);
         File.WriteAllText(Path.Combine(folder, ModelFolder.ConfigFileName), config.ToJson());
         File.WriteAllText(Path.Combine(folder, "tokenizer.json"), vocabulary);
         File.WriteAllText(Path.Combine(folder, "generation_config.json"), GenerationConfig(card, config));

@@ -44,6 +44,12 @@ public sealed class Batch
     /// <summary>[B T] ids to predict, −100 on pads.</summary>
     public Tensor Labels() => Padded(ReplyLength, s => s.Labels, -100);
 
+    /// <summary>[N] where in [B·T] the labels stand, reply after reply, pads left out.</summary>
+    public Tensor LabelPlaces() => tensor([.. samples.SelectMany((s, b) => Enumerable.Range(0, s.Labels.Length).Select(t => (long)b * ReplyLength + t))]);
+
+    /// <summary>[N] the labels themselves, in that order.</summary>
+    public long[] RowLabels() => [.. samples.SelectMany(s => s.Labels.Select(id => (long)id))];
+
     /// <summary>[B T] float: 1 / (length of the row · rows) on labels, 0 on pads; with it a sum is the mean over samples of their means.</summary>
     public Tensor SampleMeanWeights()
     {

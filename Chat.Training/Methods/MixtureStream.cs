@@ -100,24 +100,28 @@ public sealed class MixtureStream
     }
 
     /// <summary>Samples of like length, cut so that no batch's padded size passes the limit. Equal lengths keep their order.</summary>
-    public static List<Batch> Cut(IEnumerable<Sample> samples, int batchTokens)
+    public static List<Batch> Cut(IEnumerable<Sample> samples, int batchTokens) => [.. Cut(samples, sample => sample, batchTokens).Select(batch => new Batch(batch))];
+
+    /// <inheritdoc cref="Cut(IEnumerable{Sample}, int)"/>
+    public static List<List<T>> Cut<T>(IEnumerable<T> items, Func<T, Sample> sampleOf, int batchTokens)
     {
-        var batches = new List<Batch>();
-        var batch = new List<Sample>();
+        var batches = new List<List<T>>();
+        var batch = new List<T>();
         var (context, reply) = (0, 0);
-        foreach (var sample in samples.OrderBy(s => s.Labels.Length / ReplyBucket).ThenBy(s => s.Context.Length).ThenBy(s => s.Labels.Length))
+        foreach (var (item, sample) in items.Select(item => (Item: item, Sample: sampleOf(item)))
+            .OrderBy(s => s.Sample.Labels.Length / ReplyBucket).ThenBy(s => s.Sample.Context.Length).ThenBy(s => s.Sample.Labels.Length))
         {
             var (widerContext, longerReply) = (Math.Max(context, sample.Context.Length), Math.Max(reply, sample.Labels.Length));
             if (batch.Count > 0 && (batch.Count + 1) * (widerContext + longerReply) > batchTokens)
             {
-                batches.Add(new Batch(batch));
+                batches.Add(batch);
                 batch = [];
                 (widerContext, longerReply) = (sample.Context.Length, sample.Labels.Length);
             }
-            batch.Add(sample);
+            batch.Add(item);
             (context, reply) = (widerContext, longerReply);
         }
-        if (batch.Count > 0) batches.Add(new Batch(batch));
+        if (batch.Count > 0) batches.Add(batch);
         return batches;
     }
 }

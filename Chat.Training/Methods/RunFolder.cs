@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Chat.Models.Architectures;
 using Chat.Models.Checkpoints;
 using Chat.Training.Recipes;
 using static TorchSharp.torch;
@@ -13,16 +14,17 @@ namespace Chat.Training.Methods;
 /// <param name="Best">Lowest validation loss of the stage, and validations since then.</param>
 /// <param name="RecipeHash">The run goes on only with the recipe it began with.</param>
 public sealed record RunState(
-    string? Stage, long Step, long OptimiserSteps, long TotalSteps, long Tokens, double Seconds, StreamCursor? Cursor, double? Best, int SinceBest, string RecipeHash);
+    string? Stage, long Step, long OptimiserSteps, long TotalSteps, long Tokens, double Seconds, StageCursor? Cursor, double? Best, int SinceBest, string RecipeHash);
 
 /// <summary>
-/// A run on disk: <c>recipe.json</c>, <c>tokenizer.json</c>, <c>journal.jsonl</c>, <c>loss.png</c> and <c>checkpoints/STEP/</c>. A checkpoint
+/// A run on disk: <c>config.json</c>, <c>tokenizer.json</c>, <c>journal.jsonl</c>, <c>loss.png</c> and <c>checkpoints/STEP/</c>. A checkpoint
 /// appears whole or not at all: it is written under another name and then moved. The last two are kept.
 /// </summary>
 public sealed class RunFolder
 {
     private const int KeptCheckpoints = 2;
-    private static readonly JsonSerializerOptions Json = new(RecipeFile.Json) { DefaultIgnoreCondition = JsonIgnoreCondition.Never, UnmappedMemberHandling = JsonUnmappedMemberHandling.Skip };
+    /// <summary>How a run's state is written.</summary>
+    public static JsonSerializerOptions Json { get; } = new(RecipeFile.Json) { DefaultIgnoreCondition = JsonIgnoreCondition.Never, UnmappedMemberHandling = JsonUnmappedMemberHandling.Skip };
     private const string StateFile = "state.json", TensorFile = "state.safetensors";
 
     public RunFolder(string path)
@@ -41,6 +43,7 @@ public sealed class RunFolder
 
     public string Root { get; }
     public string Tokenizer => Path.Combine(Root, "tokenizer.json");
+    public string Config => Path.Combine(Root, ModelFolder.ConfigFileName);
     public string Journal => Path.Combine(Root, "journal.jsonl");
     public string LossCurve => Path.Combine(Root, "loss.png");
     private string Checkpoints => Path.Combine(Root, "checkpoints");
@@ -78,6 +81,18 @@ public sealed class RunFolder
             file.Read(entry, 0, value.bytes);
         }
         optimiser.Publish();
+    }
+
+    /// <summary>The newest checkpoint's model, in evaluation mode.</summary>
+    /// <exception cref="CheckpointException">The run has no shape yet.</exception>
+    /// <exception cref="InvalidOperationException">It has no checkpoint.</exception>
+    public EncoderDecoder LoadModel(ScalarType dtype)
+    {
+        var model = new EncoderDecoder(EncoderDecoderConfig.Load(Config), seed: null, dtype: dtype);
+        using var weights = new MasterAdamW(model.named_parameters(), 0);
+        LoadTensors(weights, weightsOnly: true);
+        model.eval();
+        return model;
     }
 
     /// <summary>Journal lines after the checkpoint belong to steps that are made again: they go.</summary>

@@ -10,39 +10,36 @@ namespace Chat.Training.Methods;
 public sealed class DivergedException(string message) : Exception(message);
 
 /// <summary>
-/// The one training loop: batches, loss, backward, clip, update, journal. What is taught is the method's, from what the stream's.
+/// The one training loop: gradients, clip, update, journal. What is taught, and from what, is the stage's work.
 /// All of it on the calling thread; stopping is asked for by the token and leaves a checkpoint.
 /// </summary>
 public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider time, Action<TrainingProgress>? report = null)
 {
     /// <summary>Trains one stage from <paramref name="state"/> on.</summary>
-    /// <param name="open">Opens the stage's stream at a cursor.</param>
+    /// <param name="work">Stands where <paramref name="state"/> does.</param>
     /// <param name="validate">Held-out losses; their mean decides about patience.</param>
     /// <returns>The state at the stage's end, or where it was stopped.</returns>
     /// <exception cref="DivergedException">The loss or the gradient is not finite.</exception>
-    public RunState Train(
-        StageRecipe stage, ITrainingMethod method, MasterAdamW optimiser, ulong seed, RunState state,
-        Func<StreamCursor?, MixtureStream> open, Func<HeldOutLosses> validate, CancellationToken stop)
+    public RunState Train(StageRecipe stage, IStageWork work, MasterAdamW optimiser, ulong seed, RunState state, Func<HeldOutLosses> validate, CancellationToken stop)
     {
-        var stream = open(state.Cursor);
         using var journal = new StreamWriter(folder.Journal, append: true) { AutoFlush = true };
         model.train();
         while (state.Step < stage.Steps && !stop.IsCancellationRequested)
         {
             var began = time.GetTimestamp();
-            Batch[] batches = [.. Enumerable.Range(0, stage.Accumulate).Select(_ => stream.Next())];
-            var tokens = batches.Sum(b => b.Tokens);
             var step = state.Step + 1;
             var rate = Schedule.Rate(stage, step);
-            var (loss, norm) = Update(method, optimiser, batches, rate, stage, RandomStream.Of(seed, "dropout " + stage.Name, step));
+            if (stage.Dropout > 0) Generator.Default.manual_seed((long)(RandomStream.Of(seed, "dropout " + stage.Name, step).Next() >> 1));       // modules draw their masks from torch's own stream
+            var (update, norm) = Update(work, optimiser, rate, stage, (step - 1) / (double)stage.Steps);
             var seconds = time.GetElapsedTime(began).TotalSeconds;
+            var (loss, tokens) = (update.Loss, update.Tokens);
             state = state with
             {
                 Step = step, OptimiserSteps = optimiser.Steps, TotalSteps = state.TotalSteps + 1, Tokens = state.Tokens + tokens,
-                Seconds = state.Seconds + seconds, Cursor = stream.Cursor,
+                Seconds = state.Seconds + seconds, Cursor = work.Cursor,
             };
             var speed = tokens / Math.Max(seconds, 1e-9);
-            journal.WriteLine(new JournalEntry(state.TotalSteps, stage.Name, loss, norm, rate, state.Tokens, Math.Round(speed)).ToLine());
+            journal.WriteLine(new JournalEntry(state.TotalSteps, stage.Name, loss, norm, rate, state.Tokens, Math.Round(speed), Parts: update.Parts).ToLine());
             report?.Invoke(new TrainingProgress(stage, step, loss, speed, null));
 
             if (step % stage.ValidateEvery == 0 || step == stage.Steps)
@@ -52,6 +49,8 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
                 var mean = losses.Loss.Count == 0 ? double.NaN : losses.Loss.Values.Average();
                 journal.WriteLine(new JournalEntry(state.TotalSteps, stage.Name, Validation: losses.Loss, ContextGain: losses.ContextGain).ToLine());
                 report?.Invoke(new TrainingProgress(stage, step, loss, speed, losses.Loss));
+                work.Validated(mean);
+                state = state with { Cursor = work.Cursor };
                 state = mean < (state.Best ?? double.PositiveInfinity) ? state with { Best = mean, SinceBest = 0 } : state with { SinceBest = state.SinceBest + 1 };
                 if (stage.Patience > 0 && state.SinceBest >= stage.Patience) break;
             }
@@ -61,23 +60,21 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
         return state;
     }
 
-    private (double Loss, double Norm) Update(ITrainingMethod method, MasterAdamW optimiser, Batch[] batches, double rate, StageRecipe stage, RandomStream random)
+    private (UpdateReport Report, double Norm) Update(IStageWork work, MasterAdamW optimiser, double rate, StageRecipe stage, double progress)
     {
-        if (stage.Dropout > 0) Generator.Default.manual_seed((long)(random.Next() >> 1));       // modules draw their masks from torch's own stream
-        var whole = batches.Sum(method.Weight);
-        var value = 0.0;
-        foreach (var batch in batches)
+        try
         {
-            using var scope = NewDisposeScope();
-            var loss = method.Loss(model, batch).Times(method.Weight(batch) / whole);
-            value += loss.item<float>();
-            if (!double.IsFinite(value)) throw Diverged("loss", value);
-            loss.backward();                                                                    // adds to the gradients
+            var report = work.Learn(progress);
+            var norm = optimiser.GradientNorm();
+            if (!double.IsFinite(norm)) throw new DivergedException($"The gradient norm is {norm}");
+            optimiser.Step(rate, norm, stage.Clip);
+            return (report, norm);
         }
-        var norm = optimiser.GradientNorm();
-        if (!double.IsFinite(norm)) throw Diverged("gradient norm", norm);
-        optimiser.Step(rate, norm, stage.Clip);
-        return (value, norm);
+        catch (DivergedException error)
+        {
+            throw new DivergedException(
+                $"{error.Message}: training diverged. The newest checkpoint is {folder.Newest ?? "none"}. Lower the stage's learningRate or clip, or lengthen its warmup, in a recipe of another name.");
+        }
     }
 
     private void Save(RunState state, MasterAdamW optimiser)
@@ -85,9 +82,6 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
         folder.Save(state, optimiser);
         LossCurve.Draw(folder.Journal, folder.LossCurve, Path.GetFileName(folder.Root));
     }
-
-    private DivergedException Diverged(string what, double value) => new(
-        $"The {what} is {value}: training diverged. The newest checkpoint is {folder.Newest ?? "none"}. Lower the stage's learningRate or clip, or lengthen its warmup, in a recipe of another name.");
 }
 
 /// <summary>What a progress bar shows.</summary>

@@ -49,6 +49,7 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
     {
         var pairs = Vocabulary(say);
         var encoder = new BytePairEncoder(pairs);
+        File.WriteAllText(folder.Config, Shape(recipe.Model, encoder.VocabularySize, dropout: 0).ToJson());
         var state = folder.LoadState();
         if (state is not null && state.RecipeHash != recipeHash)
             throw new RecipeException($"Run {folder.Root} was begun with another version of the recipe; give this one another name, or remove the folder.");
@@ -61,14 +62,11 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
             using var model = new EncoderDecoder(Shape(recipe.Model, encoder.VocabularySize, stage.Dropout), recipe.Seed, dtype: ScalarType.BFloat16);
             using var optimiser = new MasterAdamW(model.named_parameters(), stage.WeightDecay);
             Restore(optimiser, state);
-            var method = (ITrainingMethod)Activator.CreateInstance(plugins.Get("method", stage.Method).Type)!;
-            var sources = stage.Mixture.Select(m => Source(m, stage, encoder, say)).ToArray();
             var held = new HeldOutSet(recipe.Validation.Select(name => (name, HeldOut(name, encoder))), new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens);
-            say?.Invoke($"{stage.Name}: {EncoderDecoder.ParameterCount(model.Config):N0} parameters, {sources.Sum(s => (long)s.Corpus.Tokens):N0} tokens in {sources.Length} corpora, {held.Samples} held-out samples");
+            using var work = new StageSetup(recipe, stage, folder, runs, plugins).Open(model, state.Cursor, mixture => Source(mixture, stage, encoder, say));
+            say?.Invoke($"{stage.Name}: {EncoderDecoder.ParameterCount(model.Config):N0} parameters, {work.Tokens:N0} tokens in {stage.Mixture.Count} corpora, {held.Samples} held-out samples");
 
-            state = new Trainer(model, folder, time, report).Train(stage, method, optimiser, recipe.Seed, state,
-                cursor => new MixtureStream(sources, new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens, recipe.Seed, cursor),
-                () => held.Losses(model), stop);
+            state = new Trainer(model, folder, time, report).Train(stage, work.Work, optimiser, recipe.Seed, state, () => held.Losses(model), stop);
             if (stop.IsCancellationRequested && state.Step < stage.Steps) return state;
 
             var next = recipe.Stages.SkipWhile(s => s != stage).Skip(1).FirstOrDefault();

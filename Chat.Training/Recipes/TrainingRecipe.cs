@@ -64,7 +64,7 @@ public sealed record TokenizerRecipe(int Vocabulary = 0, IReadOnlyDictionary<str
 public sealed record ModelRecipe(int Width, int FeedForward, int Heads, int EncoderLayers, int DecoderLayers, int HeadWidth = 64, double InitialDeviation = 0.02, int MaxContext = 128, int MaxReply = 64);
 
 /// <summary>A stretch of training with one method, one mixture and one schedule.</summary>
-/// <param name="Method">Plugin of kind <c>method</c>.</param>
+/// <param name="Method">Plugin of kind <c>method</c>, which learns from the mixture as it is, or of kind <c>objective</c>, which distils.</param>
 /// <param name="BatchTokens">Tokens of a batch, both sides with their padding, at most.</param>
 /// <param name="Accumulate">Batches an update learns from. A batch holds samples of like length, hence often of one corpus: several make an update less one-sided.</param>
 /// <param name="LearningRate">At its highest.</param>
@@ -72,6 +72,7 @@ public sealed record ModelRecipe(int Width, int FeedForward, int Heads, int Enco
 /// <param name="ValidateEvery">Steps between two validations.</param>
 /// <param name="SaveEvery">Steps between two checkpoints.</param>
 /// <param name="Patience">Validations without a better loss after which the stage ends; 0 never.</param>
+/// <param name="Distil">What an objective is to do otherwise than its preset, and who teaches.</param>
 public sealed record StageRecipe(
     string Name,
     string Method,
@@ -90,7 +91,8 @@ public sealed record StageRecipe(
     int Accumulate = 1,
     int ValidateEvery = 200,
     int SaveEvery = 200,
-    int Patience = 0)
+    int Patience = 0,
+    DistilRecipe? Distil = null)
 {
     internal void Check()
     {

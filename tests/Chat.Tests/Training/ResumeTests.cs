@@ -33,6 +33,57 @@ public sealed class ResumeTests : IDisposable
         Assert.Equal(whole, Lines("killed"));
     }
 
+    /// <summary>Objectives that keep replies, write them, mix models, adapt, and read plain text beside them.</summary>
+    public static TheoryData<string, string> Distillations { get; } = new()
+    {
+        { "minillm", """{"teacher":"teacher","replies":24,"epochs":2,"text":[{"corpus":"small-talk-zh","as":"continuation","weight":1}]}""" },
+        { "distillm", """{"teacher":"teacher","replay":10,"textWeight":0}""" },
+        { "distillm2", """{"teacher":"teacher","replies":16}""" },
+        { "gkd", """{"teacher":"teacher"}""" },
+        { "kd", """{"teacher":"teacher","topK":20}""" },
+    };
+
+    [Theory, MemberData(nameof(Distillations))]
+    public void A_distillation_killed_at_any_step_goes_on_bit_for_bit(string objective, string distil)
+    {
+        Follow("teacher", null);
+        TrainingRecipe Distilled(string name) => Recipe(name) with
+        {
+            Tokenizer = new(From: "teacher"),
+            Stages = [Stage("only") with { Steps = 9, Method = objective, Dropout = 0, SaveEvery = 2, Distil = JsonSerializer.Deserialize<DistilRecipe>(distil, RecipeFile.Json) }],
+        };
+        void Run(string name, Action<TrainingProgress>? report) => new TrainingRun(Distilled(name).Checked(), "hash", root, Corpora, Plugins, TimeProvider.System).Follow(null, report, default);
+        Run("whole", null);
+        foreach (var killedAfter in new[] { 1, 4, 7 })
+            Assert.Throws<KilledException>(() => Run("killed", update => { if (update.Validation is null && update.Step == killedAfter) throw new KilledException(); }));
+
+        Run("killed", null);
+
+        Assert.Equal(Lines("whole"), Lines("killed"));
+        Assert.All(Lines("whole").Select(l => JsonNode.Parse(l)!).Where(l => l["loss"] is not null), l => Assert.True(double.IsFinite((double)l["loss"]!)));
+    }
+
+    [Fact]
+    public void A_distillation_without_its_teacher_says_what_to_do()
+    {
+        var recipe = Recipe("orphan") with { Stages = [Stage("only") with { Method = "kd", Distil = new(Teacher: "nobody") }] };
+
+        var error = Assert.Throws<RecipeException>(() => new TrainingRun(recipe, "hash", root, Corpora, Plugins, TimeProvider.System).Follow(null, null, default));
+
+        Assert.Contains("neither a run with a checkpoint", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_teacher_of_another_vocabulary_is_refused()
+    {
+        Follow("teacher", null);
+        var recipe = Recipe("stranger") with { Tokenizer = new(300, new Dictionary<string, long> { ["small-talk-zh"] = 20_000 }), Stages = [Stage("only") with { Method = "kd", Distil = new(Teacher: "teacher") }] };
+
+        var error = Assert.Throws<RecipeException>(() => new TrainingRun(recipe, "hash", root, Corpora, Plugins, TimeProvider.System).Follow(null, null, default));
+
+        Assert.Contains("another than the student's", error.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_process_killed_at_random_moments_goes_on_bit_for_bit()
     {

@@ -17,7 +17,7 @@ public class StreamTests
     private static readonly TokenizedCorpus Text = TokenizedCorpus.Encode(
         Enumerable.Range(0, 10).Select(i => new Document("t", "en", $"t/{i}", [string.Concat(Enumerable.Repeat($"sentence {i} of many. ", i + 1))])), Encoder);
 
-    private static MixtureStream Open(ulong seed, StreamCursor? cursor = null)
+    internal static MixtureStream Open(ulong seed, StreamCursor? cursor = null)
     {
         var (dialogue, continuation) = (new DialogueSampler(), new ContinuationSampler());
         return new MixtureStream(

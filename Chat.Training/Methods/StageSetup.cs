@@ -1,0 +1,91 @@
+using Chat.Domain.Plugins;
+using Chat.Models.Architectures;
+using Chat.Models.Checkpoints;
+using Chat.Models.Decoding;
+using Chat.Models.Tokenizers;
+using Chat.Training.Objectives;
+using Chat.Training.Recipes;
+using static TorchSharp.torch;
+
+namespace Chat.Training.Methods;
+
+/// <summary>A stage's work with what it holds open.</summary>
+/// <param name="Tokens">Of the mixture's corpora.</param>
+public sealed record OpenStage(IStageWork Work, long Tokens, IReadOnlyList<IDisposable> Held) : IDisposable
+{
+    public void Dispose()
+    {
+        foreach (var each in Held) each.Dispose();
+    }
+}
+
+/// <summary>Opens what a stage learns from: the mixture for a method; for an objective the teacher, the engine that writes and the text beside it as well.</summary>
+public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFolder folder, string runs, PluginCatalog plugins)
+{
+    private const string Method = "method", Objective = "objective";
+
+    /// <param name="cursor">Where the stage stood, or <c>null</c> at its beginning.</param>
+    /// <param name="source">Encodes a corpus.</param>
+    /// <exception cref="RecipeException">No such teacher, another vocabulary, choices that do not go together.</exception>
+    /// <exception cref="UnknownPluginException">Neither a method nor an objective.</exception>
+    public OpenStage Open(EncoderDecoder model, StageCursor? cursor, Func<MixtureRecipe, MixtureSource> source)
+    {
+        MixtureSource[] sources = [.. stage.Mixture.Select(source)];
+        var tokens = sources.Sum(s => (long)s.Corpus.Tokens);
+        if (plugins.OfKind(Objective).All(p => p.Name != stage.Method))
+        {
+            if (plugins.OfKind(Method).All(p => p.Name != stage.Method)) throw new UnknownPluginException("method or objective", stage.Method, plugins.OfKind(Method).Concat(plugins.OfKind(Objective)).Select(p => p.Name));
+            TrainingRecipe.Require(stage.Distil is null, $"stage '{stage.Name}': distil is for objectives, and '{stage.Method}' is a method");
+            var method = (ITrainingMethod)Activator.CreateInstance(plugins.Get(Method, stage.Method).Type)!;
+            return new(new MethodWork(model, method, Stream(sources, cursor?.Stream), stage.Accumulate), tokens, []);
+        }
+
+        var distil = stage.Distil ?? new();
+        var objective = distil.Apply(stage.Method, ((IObjective)Activator.CreateInstance(plugins.Get(Objective, stage.Method).Type)!).Default);
+        List<IDisposable> held = [];
+        EncoderDecoder? teacher = null;
+        if (objective.NeedsTeacher)
+        {
+            teacher = Teacher(distil.Teacher ?? throw new RecipeException($"Recipe: stage '{stage.Name}': {stage.Method} needs distil.teacher, a run or a model folder."), model);
+            held.Add(teacher);
+        }
+        ITeacher? signal = teacher is null ? null : new ModelTeacher(new EncoderDecoderScorer(teacher), objective.Temperature);
+        if (signal is not null && distil.TopK > 0) signal = new TopKTeacher(signal, distil.TopK, model.Config.VocabularySize);
+        try { objective.Check(signal?.Kind ?? SignalKind.None); }
+        catch (ArgumentException error) { throw new RecipeException($"Recipe: stage '{stage.Name}': {error.Message}", error); }
+
+        var vocabulary = TokenTable.From(Tokenizer(folder.Tokenizer), model.Config.VocabularySize);
+        var models = new RolloutModels(model, teacher, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root);
+        held.Add(models);
+        var trajectories = new TrajectorySource(objective.Replies, objective.Delivery.NeedsLogprobs, models, at => Stream(sources, at), stage.BatchTokens, stage.Accumulate, recipe.Seed, cursor?.Trajectories);
+        var text = objective.TextWeight == 0 ? null : Stream([.. distil.Text!.Select(source)], cursor?.Text);
+        return new(new DistillationWork(objective, new EncoderDecoderScorer(model), signal, trajectories, text), tokens, held);
+    }
+
+    private MixtureStream Stream(IReadOnlyList<MixtureSource> sources, StreamCursor? at) => new(sources, new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens, recipe.Seed, at);
+
+    /// <summary>A run's newest weights, or a model folder's, in the student's type and in evaluation mode.</summary>
+    private EncoderDecoder Teacher(string name, EncoderDecoder student)
+    {
+        if (Directory.Exists(Path.Combine(runs, name)) && new RunFolder(Path.Combine(runs, name)) is { Newest: not null } run)
+        {
+            CheckVocabulary(name, run.Tokenizer);
+            return run.LoadModel(student.WeightType);
+        }
+        if (!File.Exists(Path.Combine(name, ModelFolder.ConfigFileName)))
+            throw new RecipeException($"distil.teacher: '{name}' is neither a run with a checkpoint in {Path.GetFullPath(runs)} nor a model folder. Train it first, or name a folder, for example Chat.Models/Shipped/chat-teacher.");
+        CheckVocabulary(name, Path.Combine(name, TokenizerFiles.HuggingFace));
+        return ModelFolder.Open(name).LoadModel(dtype: student.WeightType);
+    }
+
+    /// <summary>Token by token: equal sizes prove nothing.</summary>
+    private void CheckVocabulary(string name, string file)
+    {
+        ByteLevelTokenizer ours = Tokenizer(folder.Tokenizer), theirs = Tokenizer(file);
+        if (ours.VocabularySize != theirs.VocabularySize) throw new RecipeException($"distil.teacher: '{name}' has {theirs.VocabularySize} tokens, the student {ours.VocabularySize}: take its vocabulary (tokenizer.from).");
+        for (var id = 0; id < ours.VocabularySize; id++)
+            if (!ours.Bytes(id).SequenceEqual(theirs.Bytes(id))) throw new RecipeException($"distil.teacher: token {id} of '{name}' is another than the student's: take its vocabulary (tokenizer.from).");
+    }
+
+    private static ByteLevelTokenizer Tokenizer(string file) => new(TokenizerJson.Load(file), Tokenization.TokenizerFile.Tokens);
+}

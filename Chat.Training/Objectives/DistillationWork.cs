@@ -1,0 +1,61 @@
+using Chat.Training.Methods;
+
+namespace Chat.Training.Objectives;
+
+/// <summary>
+/// One update after another of a distillation: takes replies, says what is asked of each, lets the rows be learnt from, and plain text beside them. Every loss is a sum over the update divided
+/// by its tokens (or replies), however it is cut into batches.
+/// </summary>
+/// <param name="teacher">Needed where <see cref="DistillationObjective.NeedsTeacher"/>.</param>
+/// <param name="text">Plain text, where <see cref="DistillationObjective.TextWeight"/> is not 0.</param>
+public sealed class DistillationWork(DistillationObjective objective, IReplyScorer student, ITeacher? teacher, TrajectorySource source, MixtureStream? text) : IStageWork
+{
+    public StageCursor Cursor => new(Trajectories: source.State, Text: text?.Cursor);
+
+    public UpdateReport Learn(double progress)
+    {
+        var update = source.Next(progress);
+        var terms = objective.Delivery.Terms([.. update.SelectMany(b => b.Rollouts)], progress);
+        if (objective.SampleMean) terms = [.. terms.Zip(update.SelectMany(b => b.Rollouts), (term, reply) => term with { Weight = term.Weight / reply.Length })];
+        var normaliser = objective.SampleMean ? terms.Length : update.Sum(b => b.Rows);
+        var parts = default(LossParts);
+        var at = 0;
+        foreach (var batch in update)
+        {
+            var asked = terms.AsSpan(at, batch.Rollouts.Count).ToArray();
+            at += asked.Length;
+            using var rows = asked.Any(t => t.Measure is not null) ? teacher!.Score(batch.Batch) : null;
+            parts += RowLoss.Backward(student, batch, asked, rows, normaliser, objective.Temperature);
+        }
+        var tokens = update.Sum(b => (long)b.Batch.Tokens);
+        var textLoss = 0.0;
+        if (objective.TextWeight != 0 && text is not null)
+        {
+            var batch = new RolloutBatch([.. text.Next().Samples.Select(s => new Rollout(s, Author.Data))]);
+            textLoss = RowLoss.Backward(student, batch, [.. batch.Rollouts.Select(_ => new ReplyTerms { Likelihood = objective.TextWeight })], null, batch.Rows).Likelihood;
+            tokens += batch.Batch.Tokens;
+        }
+        var loss = parts.Total + textLoss;
+        if (!double.IsFinite(loss)) throw new DivergedException($"The loss is {loss}");
+        return new(loss, tokens, Figures(update, parts, textLoss));
+    }
+
+    public void Validated(double loss) => source.Validated(loss);
+
+    private Dictionary<string, double> Figures(IReadOnlyList<RolloutBatch> update, LossParts parts, double textLoss)
+    {
+        var rollouts = update.SelectMany(b => b.Rollouts).ToArray();
+        var figures = new Dictionary<string, double> { ["replyTokens"] = rollouts.Average(r => r.Length) };
+        if (parts.Divergence != 0) figures["divergence"] = parts.Divergence;
+        if (parts.Likelihood != 0) figures["likelihood"] = parts.Likelihood;
+        if (parts.Policy != 0) figures["policy"] = parts.Policy;
+        if (textLoss != 0) figures["text"] = textLoss;
+        var drawn = rollouts.Where(r => r is { Old.Length: > 0, Teacher.Length: > 0 }).ToArray();
+        if (drawn.Length > 0)
+        {
+            figures["reward"] = drawn.Average(r => Enumerable.Range(0, r.Length).Average(r.Reward));
+            figures["teacherNll"] = drawn.Average(r => -r.Teacher.Average());
+        }
+        return figures;
+    }
+}

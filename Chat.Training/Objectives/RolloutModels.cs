@@ -1,0 +1,82 @@
+using Chat.Models.Architectures;
+using Chat.Models.Checkpoints;
+using Chat.Models.Decoding;
+using Chat.Models.Engine;
+using Chat.Models.Kernels;
+using Chat.Training.Methods;
+using static TorchSharp.torch;
+
+namespace Chat.Training.Objectives;
+
+/// <summary>
+/// A student under training and its teacher as the engine that serves runs them: weights on the kernels, lossless, the student's packed anew whenever it is to write. Log-probabilities that
+/// losses use are torch's, so that before the first update q/q_old is 1. One thread.
+/// </summary>
+/// <param name="teacher"><c>null</c> where there is none.</param>
+/// <param name="longest">Tokens of a reply at most, the end token counted.</param>
+/// <param name="batchTokens">Tokens scored together, both sides with their pads.</param>
+/// <param name="scratch">A folder for the weights on their way from torch to the kernels.</param>
+public sealed class RolloutModels(EncoderDecoder student, EncoderDecoder? teacher, TokenTable tokens, int longest, int batchTokens, int threads, string scratch) : IRolloutModels, IDisposable
+{
+    private const int Rows = 64;
+    private const long CacheBytes = 256L << 20;
+    private readonly Team team = new(threads);
+    private readonly RolloutWriter writer = new(tokens, Rows);
+    private CpuRunner? teacherRunner;
+
+    public WrittenReply[] Write(ReplySource source, Trajectories how, IReadOnlyList<int[]> contexts, ulong seed, long number)
+    {
+        if (source != ReplySource.Student) teacherRunner ??= OnKernels(teacher ?? throw new InvalidOperationException($"Replies of {source} need a teacher."));
+        using var own = source == ReplySource.Teacher ? null : OnKernels(student);
+        WrittenReply[] Write(IRunner runner) => writer.Write(runner, contexts, longest, how.Temperature, seed, number);
+        return source switch
+        {
+            ReplySource.Teacher => Write(teacherRunner!),
+            ReplySource.Student => Write(own!),
+            ReplySource.Mixed => Write(new BlendRunner(own!, teacherRunner!, BlendLaws.Mixed(how.TeacherShare))),
+            _ => Write(new BlendRunner(own!, teacherRunner!, BlendLaws.Filtered(how.FilterTop))),
+        };
+    }
+
+    public IReadOnlyList<Rollout> Score(IReadOnlyList<Rollout> rollouts)
+    {
+        student.eval();
+        var (q, p) = (new ModelTeacher(new EncoderDecoderScorer(student)), new ModelTeacher(new EncoderDecoderScorer(teacher!)));
+        var scored = new Rollout[rollouts.Count];
+        foreach (var group in MixtureStream.Cut(rollouts.Select((rollout, i) => (Rollout: rollout, Place: i)), r => r.Rollout.Sample, batchTokens))
+        {
+            var batch = new Batch([.. group.Select(r => r.Rollout.Sample)]);
+            var (own, others) = (Labels(q, batch), Labels(p, batch));
+            var at = 0;
+            foreach (var (rollout, place) in group)
+            {
+                scored[place] = rollout with { Old = own[at..(at + rollout.Length)], Teacher = others[at..(at + rollout.Length)] };
+                at += rollout.Length;
+            }
+        }
+        student.train();
+        return scored;
+    }
+
+    public void Dispose()
+    {
+        teacherRunner?.Dispose();
+        team.Dispose();
+    }
+
+    private static double[] Labels(ModelTeacher model, Batch batch)
+    {
+        using var rows = model.Score(batch);
+        return rows.Labels();
+    }
+
+    private CpuRunner OnKernels(EncoderDecoder model)
+    {
+        var path = Path.Combine(scratch, "writing.safetensors");
+        EvaWeights.Save(model, path, dtype: model.WeightType);
+        using var checkpoint = Checkpoint.OpenFile(path);
+        var runner = new CpuRunner(model.Config, checkpoint, Rows, WeightFormat.Exact, team, cacheBytes: CacheBytes);
+        File.Delete(path);
+        return runner;
+    }
+}
