@@ -17,6 +17,7 @@ builder.Services.AddSingleton(new PluginCatalog(typeof(Program).Assembly));
 builder.Services.AddSingleton<DataCommands>();
 builder.Services.AddSingleton<TrainCommand>();
 builder.Services.AddSingleton<ModelCommands>();
+builder.Services.AddSingleton<ConvertCommand>();
 using var host = builder.Build();
 
 var root = new RootCommand("""
@@ -38,6 +39,7 @@ var root = new RootCommand("""
     host.Services.GetRequiredService<ModelCommands>().Export(),
     host.Services.GetRequiredService<ModelCommands>().Gguf(),
     host.Services.GetRequiredService<ModelCommands>().Evaluate(),
+    host.Services.GetRequiredService<ConvertCommand>().Create(),
 };
 try
 {

@@ -82,27 +82,27 @@ public sealed class Checkpoint : IDisposable
         }
     }
 
-    private static Dictionary<string, string> WeightMap(string path)
+    internal static Dictionary<string, string> WeightMap(string path)
     {
-        if (new FileInfo(path).Length > LargestIndex) throw new CheckpointException(CheckpointErrors.BadIndex, $"{IndexFile} is larger than {LargestIndex} bytes.");
+        if (new FileInfo(path).Length > LargestIndex) throw new CheckpointException(CheckpointErrors.BadIndex, $"{Path.GetFileName(path)} is larger than {LargestIndex} bytes.");
         try
         {
             using var document = JsonDocument.Parse(File.ReadAllBytes(path), new JsonDocumentOptions { AllowDuplicateProperties = false });
             if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty("weight_map", out var map) || map.ValueKind != JsonValueKind.Object)
-                throw new CheckpointException(CheckpointErrors.BadIndex, $"{IndexFile} has no object 'weight_map'.");
+                throw new CheckpointException(CheckpointErrors.BadIndex, $"{Path.GetFileName(path)} has no object 'weight_map'.");
             return map.EnumerateObject().ToDictionary(pair => pair.Name, pair => pair.Value.ValueKind == JsonValueKind.String
                 ? pair.Value.GetString()!
-                : throw new CheckpointException(CheckpointErrors.BadIndex, $"{IndexFile} gives no file name for '{pair.Name}'."));
+                : throw new CheckpointException(CheckpointErrors.BadIndex, $"{Path.GetFileName(path)} gives no file name for '{pair.Name}'."));
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
-            throw new CheckpointException(CheckpointErrors.BadIndex, $"{IndexFile} is not JSON: {error.Message}", error);
+            throw new CheckpointException(CheckpointErrors.BadIndex, $"{Path.GetFileName(path)} is not JSON: {error.Message}", error);
         }
     }
 
-    private static void CheckPlainName(string shard)
+    internal static void CheckPlainName(string shard)
     {
         if (shard.Length == 0 || shard == "." || shard.Contains("..", StringComparison.Ordinal) || shard.AsSpan().ContainsAny("/\\:\0") || Path.IsPathRooted(shard))
-            throw new CheckpointException(CheckpointErrors.PathTraversal, $"{IndexFile} names the shard '{shard}', which is not a plain file name.");
+            throw new CheckpointException(CheckpointErrors.PathTraversal, $"The index names the shard '{shard}', which is not a plain file name.");
     }
 }

@@ -1,18 +1,31 @@
+using System.Collections.Frozen;
 using System.Text;
 using Chat.Models.Checkpoints;
 
 namespace Chat.Models.Tokenizers;
 
 /// <summary>
-/// EVA's <c>vocab.txt</c>: one entry a line, id = line. A blank is written ▂, a line break ▃. Encoding takes the longest entry at each place; the reference first folds
-/// full-width punctuation and cuts the text into words with jieba, so ids can differ from its, while texts and ids convert back and forth the same. Thread-safe and immutable.
+/// EVA's own tokenizer (thu-coai/EVA, src/tokenization_eva.py): full-width ASCII marks and quotes become half-width and … three points, jieba cuts words, a blank is written ▂, a line break ▃,
+/// and each word is taken apart by the longest entry of <c>vocab.txt</c> (one a line, id = line) at each place. What no entry begins is <c>&lt;unk&gt;</c>, as is a word of more than 200 characters.
+/// Thread-safe and immutable.
 /// </summary>
+/// <remarks>
+/// Differs from the reference in this: CR LF is a line break (there an unknown and a line break), the vocabulary's special entries are never read out of a text, and runs of more than
+/// a thousand letters are cut (<see cref="JiebaWords"/>).
+/// </remarks>
 public sealed class EvaTokenizer : ITextTokenizer
 {
     private const long LargestFile = 16 << 20;
+    private const int LongestWord = 200;        // characters, the reference's limit
+
+    // The reference's table, position by position.
+    private const string Wide = "！？＂〝〞“”‟＃＄％＆＇‘’‛（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～";
+    private const string Narrow = "!?\"\"\"\"\"\"#$%&''''()*+,-/:;<=>@[\\]^_`{|}~";
+    private static readonly FrozenDictionary<char, char> Folded = Wide.Zip(Narrow).ToFrozenDictionary(pair => pair.First, pair => pair.Second);
+
     private readonly string[] entries;
     private readonly byte[][] bytes;
-    private readonly Dictionary<string, int> ids;
+    private readonly FrozenDictionary<string, int> ids;
     private readonly int longest;
 
     /// <param name="entries">By id. Lines are stripped, so an entry may be empty.</param>
@@ -20,38 +33,44 @@ public sealed class EvaTokenizer : ITextTokenizer
     public EvaTokenizer(IReadOnlyList<string> entries)
     {
         this.entries = [.. entries];
-        ids = [];
+        var found = new Dictionary<string, int>(StringComparer.Ordinal);
         for (var id = 0; id < this.entries.Length; id++)
-            if (!ids.TryAdd(this.entries[id], id)) throw new CheckpointException(CheckpointErrors.BadConfig, $"vocab.txt has '{this.entries[id]}' in lines {ids[this.entries[id]] + 1} and {id + 1}.");
+            if (!found.TryAdd(this.entries[id], id)) throw new CheckpointException(CheckpointErrors.BadConfig, $"vocab.txt has '{this.entries[id]}' in lines {found[this.entries[id]] + 1} and {id + 1}.");
+        int Required(string entry) => found.TryGetValue(entry, out var id) ? id : throw new CheckpointException(CheckpointErrors.BadConfig, $"vocab.txt has no entry '{entry}'.");
         Special = new SpecialTokens(Required("<s_0>"), Required("<sep>"), Required("<pad>"), Required("<unk>"));
         bytes = [.. this.entries.Select(entry => IsSpecial(entry) ? [] : Encoding.UTF8.GetBytes(Readable(entry)))];
-        longest = this.entries.Max(entry => entry.Length);
+        ids = found.Where(entry => entry.Key.Length > 0 && !IsSpecial(entry.Key)).ToFrozenDictionary(StringComparer.Ordinal);
+        longest = ids.Keys.Max(entry => entry.Length);
     }
 
     public int VocabularySize => entries.Length;
     public SpecialTokens Special { get; }
 
+    /// <summary>Reads a vocabulary, and jieba's dictionaries, so that no conversation waits for them.</summary>
     /// <exception cref="CheckpointException"><c>missing_file</c> or <c>bad_config</c>.</exception>
     public static EvaTokenizer Load(string path)
     {
         if (!File.Exists(path)) throw new CheckpointException(CheckpointErrors.MissingFile, $"{Path.GetFileName(path)} is missing in {Path.GetDirectoryName(path)}.");
         if (new FileInfo(path).Length > LargestFile) throw new CheckpointException(CheckpointErrors.BadConfig, $"{path} is larger than {LargestFile} bytes.");
+        JiebaWords.Load();
         // Stripped as the reference strips: without it the line of a lone blank would be another entry.
         return new EvaTokenizer([.. File.ReadLines(path, Encoding.UTF8).Select(line => line.Trim())]);
     }
 
     public IReadOnlyList<int> Encode(string text)
     {
-        var written = text.Replace(' ', '▂').Replace("\r\n", "\n", StringComparison.Ordinal).Replace('\n', '▃');
         var found = new List<int>();
-        for (var at = 0; at < written.Length;)
-        {
-            var length = Math.Min(longest, written.Length - at);
-            while (length > 0 && !(ids.TryGetValue(written.Substring(at, length), out var id) && !IsSpecial(entries[id]))) length--;
-            found.Add(length > 0 ? ids[written.Substring(at, length)] : Special.Unknown);
-            at += length > 0 ? length : char.IsHighSurrogate(written[at]) && at + 1 < written.Length ? 2 : 1;
-        }
+        foreach (var word in JiebaWords.Cut(Normalise(text))) EncodeWord(word.Replace(' ', '▂').Replace('\n', '▃'), found);
         return found;
+    }
+
+    /// <summary>The text that <see cref="Encode"/> reads: what comes back from its ids where none is unknown.</summary>
+    public static string Normalise(string text)
+    {
+        var plain = new StringBuilder(text).Replace("\r\n", "\n").Replace("…", "...");
+        for (var i = 0; i < plain.Length; i++)
+            if (Folded.TryGetValue(plain[i], out var narrow)) plain[i] = narrow;
+        return plain.ToString();
     }
 
     public ReadOnlySpan<byte> Bytes(int id) => bytes[id];
@@ -59,9 +78,32 @@ public sealed class EvaTokenizer : ITextTokenizer
     /// <summary>All entries joined, special ones by their names: the reference's own decoding.</summary>
     public string Text(IEnumerable<int> ids) => Readable(string.Concat(ids.Select(id => entries[id])));
 
+    private void EncodeWord(ReadOnlySpan<char> word, List<int> found)
+    {
+        if (word.Length > LongestWord && Characters(word) > LongestWord)
+        {
+            found.Add(Special.Unknown);
+            return;
+        }
+        var lookup = ids.GetAlternateLookup<ReadOnlySpan<char>>();
+        while (word.Length > 0)
+        {
+            var length = Math.Min(longest, word.Length);
+            var id = Special.Unknown;
+            while (length > 0 && !lookup.TryGetValue(word[..length], out id)) length--;
+            found.Add(length > 0 ? id : Special.Unknown);
+            word = word[(length > 0 ? length : char.IsHighSurrogate(word[0]) && word.Length > 1 ? 2 : 1)..];
+        }
+    }
+
+    private static int Characters(ReadOnlySpan<char> word)
+    {
+        var count = 0;
+        foreach (var _ in word.EnumerateRunes()) count++;
+        return count;
+    }
+
     private static string Readable(string entry) => entry.Replace('▂', ' ').Replace('▃', '\n');
 
     private static bool IsSpecial(string entry) => entry.Length > 2 && entry[0] == '<' && entry[^1] == '>';
-
-    private int Required(string entry) => ids.TryGetValue(entry, out var id) ? id : throw new CheckpointException(CheckpointErrors.BadConfig, $"vocab.txt has no entry '{entry}'.");
 }
