@@ -15,6 +15,7 @@ internal static class ConversationService
     {
         var services = builder.Services;
         services.AddSingleton(builder.Configuration.GetSection("Replies").Get<ReplySettings>() ?? new());
+        services.AddSingleton(sp => new ReplyBeat(sp.GetRequiredService<StoreConnection>(), sp.GetRequiredService<ReplySettings>().Coalesce, sp.GetRequiredService<TimeProvider>()));
         services.AddSingleton(new Bots(builder.Configuration));
         services.AddSingleton<RunningReplies>();
         services.AddHostedService(sp => sp.GetRequiredService<RunningReplies>());

@@ -16,7 +16,7 @@ internal sealed record ReplyWish(Func<Transcript, ReplyDecision> Decide, FactKin
 
 /// <summary>Begins replies: the part of a message's way that Send, Edit and Regenerate share.</summary>
 internal sealed class ReplyStarter(
-    OwnConversations conversations, ConversationStore store, ReplyLog log, RunningReplies replies, ReplyReader reader,
+    OwnConversations conversations, ConversationStore store, ReplyLog log, ReplyBeat beat, RunningReplies replies, ReplyReader reader,
     IChatModels models, ModelRegistry registry, Bots bots, SafetyPolicy safety, ReplySettings settings, TimeProvider time, ILogger<ReplyWriter> logger)
 {
     /// <summary>
@@ -92,7 +92,7 @@ internal sealed class ReplyStarter(
         var reply = new RunningReply(owner, lease, turn, started, time);
         var gate = safety.OpenGate(replyId);
         var generation = new GenerationRequest { RequestId = replyId, Tenant = conversation.Tenant, Model = model.Id, Decoding = decoding, Messages = Dialogue(bot, transcript, begin, masked ?? begin.Text) };
-        var writer = new ReplyWriter(reply, generation, gate, models, log, settings, time, logger);
+        var writer = new ReplyWriter(reply, generation, gate, models, log, beat, settings, time, logger);
         replies.Run(reply, check.Cleared.Refusal is null
             ? writer.RunAsync
             : () => writer.RefuseAsync("This message is not answered: it is against the safety rules."));

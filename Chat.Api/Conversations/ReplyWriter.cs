@@ -1,4 +1,4 @@
-using System.Threading.Channels;
+using System.Text;
 using Chat.Api.Store;
 using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
@@ -8,17 +8,15 @@ namespace Chat.Api.Conversations;
 
 /// <summary>
 /// Writes one reply, from the model through the safety gate to the log. Runs to its end whoever is connected. The first words go out at once, later
-/// ones at most once per <c>Replies:CoalesceMs</c>; readers see an event once it is appended. Text enters the log only as <see cref="ClearedText"/>.
+/// ones at the beat of all replies (<c>Replies:CoalesceMs</c>); readers see an event once it is appended. Text enters the log only as <see cref="ClearedText"/>.
+/// Between two beats nobody takes what the model says, and a model that runs ahead of a slow store waits.
 /// </summary>
-internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request, SafetyGate gate, IChatModels models, ReplyLog log, ReplySettings settings, TimeProvider time, ILogger logger)
+internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request, SafetyGate gate, IChatModels models, ReplyLog log, ReplyBeat beat, ReplySettings settings, TimeProvider time, ILogger logger)
 {
-    // A model that runs ahead of a slow store waits here.
-    private const int PiecesAhead = 256;
-
     private readonly long accepted = time.GetTimestamp();
-    private readonly Channel<Piece> pieces = Channel.CreateBounded<Piece>(PiecesAhead);
+    private Task<bool> next = Task.FromResult(false);     // the look for the model's next chunk
     private long eventCount = 1;     // "started" is there
-    private long lastAppend;
+    private long lastTaken;
     private string shown = "";
     private int? promptTokens;
     private int completionTokens;
@@ -28,16 +26,14 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
     private int shownTokens;
     private double? firstTokenMs;
 
-    private readonly record struct Piece(ClearedText Text, IReadOnlyList<EmittedToken> Tokens, GenerationEnd? End);
-
     public async Task RunAsync()
     {
         using var over = CancellationTokenSource.CreateLinkedTokenSource(reply.Ending);
-        var reading = ReadModelAsync(over.Token);
         var watching = WatchAsync(over.Token);
+        var chunks = models.GenerateAsync(request, over.Token).GetAsyncEnumerator(over.Token);
         try
         {
-            await WriteAsync();
+            await WriteAsync(chunks);
             if (reply.EarlyEnd == EarlyEnd.Lost) await log.LeaveAsync(reply.Lease);
         }
         catch (ChatException e) when (e.Error == ChatError.Busy)
@@ -48,7 +44,9 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
         {
             reply.Close();
             await over.CancelAsync();
-            await Task.WhenAll(reading, watching);
+            await ((Task)next).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await chunks.DisposeAsync();
+            await watching;
         }
     }
 
@@ -65,34 +63,15 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
         }
     }
 
-    private async Task ReadModelAsync(CancellationToken cancellation)
+    private async Task WriteAsync(IAsyncEnumerator<GenerationChunk> chunks)
     {
         try
         {
-            await foreach (var chunk in models.GenerateAsync(request, cancellation))
+            next = chunks.MoveNextAsync().AsTask();
+            while (await next)
             {
-                promptTokens ??= chunk.PromptTokens ?? chunk.End?.PromptTokens;
-                await pieces.Writer.WriteAsync(new(gate.Push(chunk.Text), chunk.Tokens, null), cancellation);
-                if (chunk.End is { } end) await pieces.Writer.WriteAsync(new(gate.Complete(), [], end), cancellation);
-            }
-            pieces.Writer.TryComplete();
-        }
-        catch (Exception e)
-        {
-            pieces.Writer.TryComplete(e);
-        }
-    }
-
-    private async Task WriteAsync()
-    {
-        try
-        {
-            while (await pieces.Reader.WaitToReadAsync(reply.Ending))
-            {
-                await PaceAsync();
-                var batch = new List<Piece>();
-                while (pieces.Reader.TryRead(out var piece)) batch.Add(piece);
-                if (!await AppendAsync(batch)) return;
+                await DueAsync();
+                if (!await AppendAsync(Take(chunks))) return;
             }
             await FailAsync("The model stopped without an end.");
         }
@@ -112,27 +91,47 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
         }
     }
 
-    private async Task PaceAsync()
+    /// <summary>Waits for the beat, for one behind it where the last words are too young.</summary>
+    private async Task DueAsync()
     {
-        if (shown.Length == 0) return;
-        var wait = settings.Coalesce - time.GetElapsedTime(lastAppend);
-        if (wait > TimeSpan.Zero) await Task.Delay(wait, time, reply.Ending);
+        if (shown.Length > 0)
+            do await beat.NextAsync().WaitAsync(reply.Ending);
+            while (time.GetElapsedTime(lastTaken) < settings.Coalesce * 0.8);
+        lastTaken = time.GetTimestamp();
+    }
+
+    /// <summary>Takes all that the model has said by now through the gate.</summary>
+    private (ClearedText Text, ClearedText Held, GenerationEnd? End) Take(IAsyncEnumerator<GenerationChunk> chunks)
+    {
+        var text = new StringBuilder();
+        for (; ; )
+        {
+            var chunk = chunks.Current;
+            promptTokens ??= chunk.PromptTokens ?? chunk.End?.PromptTokens;
+            completionTokens += chunk.Tokens.Count;
+            foreach (var token in chunk.Tokens) unshown.Enqueue(token.Chosen.Bytes.Length);
+            text.Append(chunk.Text);
+            if (chunk.End is { } end) return (gate.Push(text.ToString()), gate.Complete(), end);
+            next = chunks.MoveNextAsync().AsTask();
+            if (!next.IsCompletedSuccessfully || !next.Result) return (gate.Push(text.ToString()), default, null);
+        }
     }
 
     /// <returns>False when the reply is over.</returns>
-    private async Task<bool> AppendAsync(List<Piece> batch)
+    private async Task<bool> AppendAsync((ClearedText Text, ClearedText Held, GenerationEnd? End) taken)
     {
-        foreach (var piece in batch) Count(piece);
-        var text = string.Concat(batch.Select(p => p.Text.Text));
+        foreach (var span in taken.Text.Spans.Concat(taken.Held.Spans)) unshownBytes += span.SourceBytes;
+        for (; unshown.TryPeek(out var bytes) && bytes <= unshownBytes; shownTokens++) unshownBytes -= unshown.Dequeue();
+        var text = taken.Text.Text + taken.Held.Text;
         if (text.Length > 0 && !await AppendDeltaAsync(text)) return false;
 
-        if (batch.Select(p => p.Text.Refusal).FirstOrDefault(r => r is not null) is { } refusal)
+        if ((taken.Text.Refusal ?? taken.Held.Refusal) is { } refusal)
         {
             logger.LogInformation("Reply {Reply} was refused by rule {Rule}.", reply.Id, refusal.Rule);
             await EndAsync(TurnState.Refused, new() { Type = ChatEventType.Refused, ReplyId = reply.Id, Sequence = eventCount + 1, Text = "The rest of this reply is withheld by the safety rules." }, FactKind.Refused);
             return false;
         }
-        if (batch.Select(p => p.End).FirstOrDefault(e => e is not null) is not { } end) return true;
+        if (taken.End is not { } end) return true;
 
         (completionTokens, speculation) = (end.CompletionTokens, end.Speculation);
         var (state, finish) = end.Reason switch
@@ -143,14 +142,6 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
         };
         await FinishAsync(state, finish);
         return false;
-    }
-
-    private void Count(Piece piece)
-    {
-        completionTokens += piece.Tokens.Count;
-        foreach (var token in piece.Tokens) unshown.Enqueue(token.Chosen.Bytes.Length);
-        unshownBytes += piece.Text.Spans.Sum(s => s.SourceBytes);
-        for (; unshown.TryPeek(out var bytes) && bytes <= unshownBytes; shownTokens++) unshownBytes -= unshown.Dequeue();
     }
 
     private async Task<bool> AppendDeltaAsync(string text)
@@ -199,7 +190,6 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
             reply.End(EarlyEnd.Lost);
             return false;
         }
-        lastAppend = time.GetTimestamp();
         eventCount++;
         reply.Show([appended]);
         return true;

@@ -14,7 +14,7 @@ internal enum AppendOutcome { Appended, Fenced, Gap }
 /// <summary>
 /// The reply log: a list of events a reply, the single writer's lease, and the channel that carries events as they are appended. Thread-safe.
 /// </summary>
-internal sealed class ReplyLog(StoreConnection connection, Retention retention, TimeProvider time)
+internal sealed class ReplyLog(StoreConnection connection, ReplyBeat beat, Retention retention, TimeProvider time)
 {
     /// <summary>A lease outlives its process by at most this. The contract allows 5 s; the rest is for the store's clock.</summary>
     public static readonly TimeSpan LeaseTime = TimeSpan.FromMilliseconds(4800);
@@ -62,7 +62,7 @@ internal sealed class ReplyLog(StoreConnection connection, Retention retention, 
         }
     }
 
-    /// <summary>Appends events in one step and publishes them; with <paramref name="end"/> the reply is over and the call returns when that is durable.</summary>
+    /// <summary>Appends events in one step, together with what other replies append just then, and publishes them; with <paramref name="end"/> the reply is over and the call returns when that is durable.</summary>
     /// <param name="before">How many events the log has, as the writer knows it.</param>
     /// <param name="progress">Where the model stood.</param>
     public async Task<AppendOutcome> AppendAsync(WriterLease lease, long before, IReadOnlyList<ChatEvent> events, ReplyProgress progress, IReadOnlyList<JournalFact> facts, Turn? end = null)
@@ -76,7 +76,7 @@ internal sealed class ReplyLog(StoreConnection connection, Retention retention, 
             .. events.Select(e => (RedisValue)ConversationStore.Write(new LoggedEvent(e, progress), StoreJson.Default.LoggedEvent)),
             .. facts.Select(f => (RedisValue)ConversationStore.Write(f, StoreJson.Default.JournalFact)),
         ];
-        var answer = (string?)await connection.EndureAsync(db => db.ScriptEvaluateAsync(StoreScripts.Append, keys, values));
+        var answer = (string?)await beat.EvaluateAsync(StoreScripts.Append, keys, values);
         if (answer != "ok") return answer == "fenced" ? AppendOutcome.Fenced : AppendOutcome.Gap;
         if (end is not null)
         {

@@ -18,12 +18,15 @@ internal sealed class StoreConnection : IAsyncDisposable
     private readonly bool isEmbedded;
     private readonly ResiliencePipeline patience;
     private readonly ResiliencePipeline endurance;
+    private readonly Lock committing = new();
+    private Task commit = Task.CompletedTask;
+    private Task? nextCommit;
 
     private StoreConnection(ConnectionMultiplexer multiplexer, bool isEmbedded, TimeProvider time)
     {
         this.multiplexer = multiplexer;
         this.isEmbedded = isEmbedded;
-        patience = Pipeline(TimeSpan.FromSeconds(4), time);
+        patience = Pipeline(TimeSpan.FromSeconds(4) - AttemptLimit, time);
         endurance = Pipeline(TimeSpan.FromSeconds(60), time);
     }
 
@@ -34,6 +37,7 @@ internal sealed class StoreConnection : IAsyncDisposable
         catch (ArgumentException e) { throw new InvalidOperationException($"ConnectionStrings:Redis cannot be read; it takes the form localhost:6379,password=…: {e.Message}"); }
         options.AbortOnConnectFail = false;
         options.ClientName ??= "chat";
+        options.AsyncTimeout = Math.Min(options.AsyncTimeout, (int)AttemptLimit.TotalMilliseconds);
         return new(ConnectionMultiplexer.Connect(options), isEmbedded, time);
     }
 
@@ -58,25 +62,43 @@ internal sealed class StoreConnection : IAsyncDisposable
 
     /// <summary>For a call that somebody waits for.</summary>
     /// <exception cref="ChatException"><c>busy</c>: the store stayed away.</exception>
-    public Task<T> CallAsync<T>(Func<IDatabase, Task<T>> call, CancellationToken cancellation = default) => RunAsync(patience, call, cancellation);
+    public Task<T> CallAsync<T>(Func<IDatabase, Task<T>> call, CancellationToken cancellation = default) => RunAsync(patience, call, call(multiplexer.GetDatabase()), cancellation);
 
     /// <summary>For what must be written if at all possible: outlasts a restart of the store.</summary>
+    /// <param name="first">The first attempt, where it is under way already.</param>
     /// <exception cref="ChatException"><c>busy</c>: the store stayed away for a minute.</exception>
-    public Task<T> EndureAsync<T>(Func<IDatabase, Task<T>> call, CancellationToken cancellation = default) => RunAsync(endurance, call, cancellation);
+    public Task<T> EndureAsync<T>(Func<IDatabase, Task<T>> call, Task<T>? first = null) => RunAsync(endurance, call, first ?? call(multiplexer.GetDatabase()), CancellationToken.None);
+
+    /// <summary>Calls that go out together: a pipeline, never a transaction. Each has its own answer, and in a cluster each goes to its own shard.</summary>
+    public IBatch Batch() => multiplexer.GetDatabase().CreateBatch();
 
     /// <summary>
     /// Returns when everything written so far survives the death of the process. Garnet commits in the background unless asked; Redis answers a
-    /// write according to its own appendfsync, which its operator chose.
+    /// write according to its own appendfsync, which its operator chose. Who asks while a commit runs shares the next one.
     /// </summary>
-    public async Task CommitAsync()
+    public Task CommitAsync()
     {
-        if (isEmbedded) await EndureAsync(db => db.ExecuteAsync("COMMITAOF"));
+        if (!isEmbedded) return Task.CompletedTask;
+        lock (committing) return nextCommit ??= AfterAsync(commit);
+
+        async Task AfterAsync(Task running)
+        {
+            await running.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ForceYielding);
+            lock (committing) (commit, nextCommit) = (nextCommit!, null);
+            await EndureAsync(db => db.ExecuteAsync("COMMITAOF"));
+        }
     }
 
     public async ValueTask DisposeAsync() => await multiplexer.DisposeAsync();
 
-    private async Task<T> RunAsync<T>(ResiliencePipeline pipeline, Func<IDatabase, Task<T>> call, CancellationToken cancellation)
+    // Nearly every call succeeds at once: only those that do not pay for patience.
+    private async Task<T> RunAsync<T>(ResiliencePipeline pipeline, Func<IDatabase, Task<T>> call, Task<T> first, CancellationToken cancellation)
     {
+        try
+        {
+            return await (cancellation.CanBeCanceled ? first.WaitAsync(cancellation) : first);
+        }
+        catch (Exception e) when (IsAbsence(e)) { }
         try
         {
             return await pipeline.ExecuteAsync(static async (state, ct) => await state.call(state.db).WaitAsync(ct), (call, db: multiplexer.GetDatabase()), cancellation);
@@ -97,7 +119,6 @@ internal sealed class StoreConnection : IAsyncDisposable
             Delay = TimeSpan.FromMilliseconds(50),
             MaxDelay = TimeSpan.FromSeconds(1),
         })
-        .AddTimeout(AttemptLimit)
         .Build();
 
     private static bool IsAbsence(Exception e) => e is RedisConnectionException or RedisTimeoutException or TimeoutRejectedException

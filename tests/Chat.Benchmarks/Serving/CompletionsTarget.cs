@@ -5,13 +5,19 @@ using System.Text.Json;
 namespace Chat.Benchmarks.Serving;
 
 /// <summary>A server of OpenAI's <c>/v1/chat/completions</c>, streaming: ours, or anybody's.</summary>
-/// <param name="http">Its base address is the server's.</param>
+/// <param name="http">Its base address is the server's; disposed of here.</param>
 internal sealed class CompletionsTarget(HttpClient http, string model, string? token) : ITarget
 {
     private const string Data = "data:";
 
-    /// <summary>The first model that the server lists.</summary>
-    public static async Task<string> FirstModelAsync(HttpClient http, string? token, CancellationToken cancellation)
+    /// <param name="model">The first one that the server lists when absent.</param>
+    public static async Task<CompletionsTarget> OpenAsync(string address, string? model, string? token, CancellationToken cancellation)
+    {
+        var http = new HttpClient(new SocketsHttpHandler { MaxConnectionsPerServer = int.MaxValue }) { BaseAddress = new($"{address}/"), Timeout = Timeout.InfiniteTimeSpan };
+        return new(http, model ?? await FirstModelAsync(http, token, cancellation), token);
+    }
+
+    private static async Task<string> FirstModelAsync(HttpClient http, string? token, CancellationToken cancellation)
     {
         using var request = Request(HttpMethod.Get, "v1/models", token);
         using var response = (await http.SendAsync(request, cancellation)).EnsureSuccessStatusCode();
@@ -29,6 +35,7 @@ internal sealed class CompletionsTarget(HttpClient http, string model, string? t
             ["max_tokens"] = question.MaxTokens,
             ["seed"] = question.Seed,
         };
+        if (question.MinTokens > 0) body["decoding"] = new { minTokens = question.MinTokens };
         using var request = Request(HttpMethod.Post, "v1/chat/completions", token);
         request.Content = JsonContent.Create(body);
         var words = new List<double>();
@@ -56,6 +63,12 @@ internal sealed class CompletionsTarget(HttpClient http, string model, string? t
         {
             return new(start, words, input, output, error.Message);
         }
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        http.Dispose();
+        return ValueTask.CompletedTask;
     }
 
     private static HttpRequestMessage Request(HttpMethod method, string path, string? token)
