@@ -24,6 +24,7 @@ public sealed unsafe class CpuEncoder : IDisposable
     private readonly VectorBatch stream, mixed, gated, single;
     private readonly NativeBuffer projected, wide, added, scores, head;
     private readonly int width, feedForward, scoreRoom;
+    private readonly int[] groups;                          // the first token of each group of a text's tokens that attend together
     private readonly float scale;
     private readonly Action<int, int> embed, write, attend, addAttention, activate, addFeedForward;
 
@@ -46,13 +47,13 @@ public sealed unsafe class CpuEncoder : IDisposable
         pageIds = new int[2 * PageList.PagesFor(capacity)];
         pages = weights.Keep(new KeyValuePages(1, config.Heads, config.Width / config.Heads, pageIds.Length));
         for (var i = 0; i < pageIds.Length; i++) pageIds[i] = pages.Take();
-        places = new Place[capacity];
+        (places, groups) = (new Place[capacity], new int[capacity]);
         (width, feedForward, scoreRoom) = (WeightMatrix.Padded(config.Width, Panel), WeightMatrix.Padded(config.FeedForward, Panel), WeightMatrix.Padded(config.MaxPositions, PageTokens));
         scale = 1 / MathF.Sqrt(config.Width / config.Heads);
         (stream, mixed, gated) = (Vectors(config.Width), Vectors(config.Width), Vectors(config.FeedForward));
         single = weights.Keep(new VectorBatch(1, config.Width));
         (projected, wide, added) = (Floats((long)capacity * 3 * width), Floats((long)capacity * feedForward), Floats((long)capacity * width));
-        (scores, head) = (Floats((long)work.Threads * scoreRoom), Floats(Math.Max(width, WeightMatrix.Padded(config.Labels, Panel))));
+        (scores, head) = (Floats((long)work.Threads * PagedAttention.Together * scoreRoom), Floats(Math.Max(width, WeightMatrix.Padded(config.Labels, Panel))));
         (embed, write, attend, addAttention, activate, addFeedForward) = (Embed, Write, Attend, AddAttention, Activate, AddFeedForward);
 
         VectorBatch Vectors(int columns) => weights.Keep(new VectorBatch(capacity, columns, weights.IsInteger));
@@ -169,13 +170,16 @@ public sealed unsafe class CpuEncoder : IDisposable
 
     private void Pass(int count, int longest)
     {
+        var together = 0;
+        for (var t = 0; t < count; t++)
+            if (places[t].Position % PagedAttention.Together == 0) groups[together++] = t;
         work.Each(count, width * 8, embed);
         foreach (var block in layers)
         {
             layer = block;
             work.Multiply(block.Input.Matrix, stream, count, projected.Floats, 3 * width);
             work.Each(count, width * 8, write);
-            work.Each(count, (long)longest * width / 2, attend);
+            work.Each(together, (long)longest * width * PagedAttention.Together / 2, attend);
             work.Multiply(block.Output.Matrix, mixed, count, added.Floats, width);
             work.Each(count, width * 4, addAttention);
             work.Multiply(block.Up.Matrix, stream, count, wide.Floats, feedForward);
@@ -203,13 +207,18 @@ public sealed unsafe class CpuEncoder : IDisposable
         pages.Write(0, pageIds[place.FirstPage + place.Position / PageTokens], place.Position % PageTokens, queries + width, queries + 2 * width);
     }
 
-    private void Attend(int t, int thread)
+    private void Attend(int group, int thread)
     {
+        var t = groups[group];
         ref var place = ref places[t];
-        float* queries = projected.Floats + (long)t * 3 * width, answers = mixed.Row(t), room = scores.Floats + (long)thread * scoreRoom;
+        int count = Math.Min(PagedAttention.Together, place.Length - place.Position), stride = 3 * width;
+        float* queries = projected.Floats + (long)t * stride, answers = mixed.Row(t), room = scores.Floats + (long)thread * PagedAttention.Together * scoreRoom;
+        var ids = pageIds.AsSpan(place.FirstPage);
         for (var h = 0; h < Config.Heads; h++, queries += pages.HeadWidth, answers += pages.HeadWidth)
-            PagedAttention.Attend(pages, 0, h, pageIds.AsSpan(place.FirstPage), 0, place.Length, queries, scale, null, room, answers);
-        mixed.Seal(t);
+            if (count == PagedAttention.Together) PagedAttention.AttendTogether(pages, 0, h, ids, place.Length, queries, stride, scale, room, answers, mixed.Stride);
+            else
+                for (var i = 0; i < count; i++) PagedAttention.Attend(pages, 0, h, ids, 0, place.Length, queries + (long)i * stride, scale, null, room, answers + (long)i * mixed.Stride);
+        for (var i = 0; i < count; i++) mixed.Seal(t + i);
     }
 
     private void AddAttention(int t, int thread) => Add(t, layer!.Output, layer!.AttentionNorm);

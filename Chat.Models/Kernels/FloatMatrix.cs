@@ -84,6 +84,7 @@ public sealed unsafe class FloatMatrix<TPair> : WeightMatrix where TPair : struc
         var token = 0;
         if (wide)
         {
+            for (; token + 8 <= tokens; token += 8) Eight512(w, x.Row(token), step, PaddedColumns, y + token * stride, stride);
             for (; token + 4 <= tokens; token += 4) Four512(w, x.Row(token), step, PaddedColumns, y + token * stride, stride);
             for (; token < tokens; token++) One512(w, x.Row(token), PaddedColumns, y + token * stride);
             return;
@@ -131,6 +132,43 @@ public sealed unsafe class FloatMatrix<TPair> : WeightMatrix where TPair : struc
         (even1 + odd1).Store(y + stride);
         (even2 + odd2).Store(y + 2 * stride);
         (even3 + odd3).Store(y + 3 * stride);
+    }
+
+    // Two fused products a cycle want a load each: eight tokens read the weights half as often as four do. Three pointers and two distances reach all of them.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Eight512(byte* w, float* x, nint step, int columns, float* y, long stride)
+    {
+        Vector512<float> even0 = Vector512<float>.Zero, even1 = even0, even2 = even0, even3 = even0, even4 = even0, even5 = even0, even6 = even0, even7 = even0, odd0 = even0, odd1 = even0, odd2 = even0, odd3 = even0, odd4 = even0, odd5 = even0, odd6 = even0, odd7 = even0;
+        float* a = x, b = a + 3 * step, c = b + 3 * step;
+        var twice = 2 * step;
+        for (var end = x + columns; a < end; a += 2, b += 2, c += 2, w += TPair.Bytes)
+        {
+            Vector512<float> even = TPair.Even512(w), odd = TPair.Odd512(w);
+            even0 = Vector512.FusedMultiplyAdd(even, Vector512.Create(a[0]), even0);
+            odd0 = Vector512.FusedMultiplyAdd(odd, Vector512.Create(a[1]), odd0);
+            even1 = Vector512.FusedMultiplyAdd(even, Vector512.Create(a[step]), even1);
+            odd1 = Vector512.FusedMultiplyAdd(odd, Vector512.Create(a[step + 1]), odd1);
+            even2 = Vector512.FusedMultiplyAdd(even, Vector512.Create(a[twice]), even2);
+            odd2 = Vector512.FusedMultiplyAdd(odd, Vector512.Create(a[twice + 1]), odd2);
+            even3 = Vector512.FusedMultiplyAdd(even, Vector512.Create(b[0]), even3);
+            odd3 = Vector512.FusedMultiplyAdd(odd, Vector512.Create(b[1]), odd3);
+            even4 = Vector512.FusedMultiplyAdd(even, Vector512.Create(b[step]), even4);
+            odd4 = Vector512.FusedMultiplyAdd(odd, Vector512.Create(b[step + 1]), odd4);
+            even5 = Vector512.FusedMultiplyAdd(even, Vector512.Create(b[twice]), even5);
+            odd5 = Vector512.FusedMultiplyAdd(odd, Vector512.Create(b[twice + 1]), odd5);
+            even6 = Vector512.FusedMultiplyAdd(even, Vector512.Create(c[0]), even6);
+            odd6 = Vector512.FusedMultiplyAdd(odd, Vector512.Create(c[1]), odd6);
+            even7 = Vector512.FusedMultiplyAdd(even, Vector512.Create(c[step]), even7);
+            odd7 = Vector512.FusedMultiplyAdd(odd, Vector512.Create(c[step + 1]), odd7);
+        }
+        (even0 + odd0).Store(y);
+        (even1 + odd1).Store(y + stride);
+        (even2 + odd2).Store(y + 2 * stride);
+        (even3 + odd3).Store(y + 3 * stride);
+        (even4 + odd4).Store(y + 4 * stride);
+        (even5 + odd5).Store(y + 5 * stride);
+        (even6 + odd6).Store(y + 6 * stride);
+        (even7 + odd7).Store(y + 7 * stride);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -3,7 +3,7 @@ using System.Runtime.Intrinsics;
 
 namespace Chat.Models.Kernels;
 
-/// <summary>Attention of one query of one head to tokens in pages. Knows no mask: whom a query may not see is not among its tokens.</summary>
+/// <summary>Attention of a query of one head, or of four, to tokens in pages. Knows no mask: whom a query may not see is not among its tokens.</summary>
 public static unsafe class PagedAttention
 {
     private const int Page = KeyValuePages.PageTokens;
@@ -19,6 +19,101 @@ public static unsafe class PagedAttention
         var greatest = Score(store, layer, head, pages, from, tokens, query, scale, bias, scores);
         var sum = Exponentiate(scores, from, tokens, greatest);
         Mix(store, layer, head, pages, from, tokens, scores, 1 / sum, answer);
+    }
+
+    /// <summary>Queries that <see cref="AttendTogether"/> takes.</summary>
+    public const int Together = 4;
+
+    /// <summary>As <see cref="Attend"/>, for four queries of a head that see the same tokens, all from the first on. Keys and values are read once for the four; the answers have the same bits.</summary>
+    /// <param name="queries">[4 D], each so many floats behind the one before.</param>
+    /// <param name="scores">Room for four times the tokens, padded to 16.</param>
+    /// <param name="answers">[4 D]</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void AttendTogether(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int tokens, float* queries, long queryStride, float scale, float* scores, float* answers, long answerStride)
+    {
+        if (!Vector512.IsHardwareAccelerated || store.HeadWidth % 32 != 0)
+        {
+            for (var i = 0; i < Together; i++) Attend(store, layer, head, pages, 0, tokens, queries + i * queryStride, scale, null, scores, answers + i * answerStride);
+            return;
+        }
+        var room = WeightMatrix.Padded(tokens, Page);
+        var greatest = stackalloc float[Together];
+        var factors = stackalloc float[Together];
+        ScoreTogether(store, layer, head, pages, tokens, queries, queryStride, scale, scores, room, greatest);
+        for (var i = 0; i < Together; i++) factors[i] = 1 / Exponentiate(scores + i * room, 0, tokens, greatest[i]);
+        for (var d = 0; d < store.HeadWidth; d += 32) MixTogether(store, layer, head, pages, tokens, scores, room, factors, d, answers + d, answerStride);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void ScoreTogether(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int tokens, float* queries, long queryStride, float scale, float* scores, int room, float* greatest)
+    {
+        Vector512<float> lowest = Vector512.Create(float.NegativeInfinity), greatest0 = lowest, greatest1 = lowest, greatest2 = lowest, greatest3 = lowest;
+        var width = store.HeadWidth;
+        for (var first = 0; first < tokens; first += Page)
+        {
+            var keys = store.Keys(layer, pages[first / Page], head);
+            Vector512<float> even0 = Vector512<float>.Zero, even1 = even0, even2 = even0, even3 = even0, odd0 = even0, odd1 = even0, odd2 = even0, odd3 = even0;
+            float* q0 = queries, q1 = q0 + queryStride, q2 = q1 + queryStride, q3 = q2 + queryStride;
+            for (var d = 0; d < width; d += 2, keys += 2 * Page)
+            {
+                Vector512<float> even = Vector512.Load(keys), odd = Vector512.Load(keys + Page);
+                even0 = Vector512.FusedMultiplyAdd(even, Vector512.Create(q0[d]), even0);
+                odd0 = Vector512.FusedMultiplyAdd(odd, Vector512.Create(q0[d + 1]), odd0);
+                even1 = Vector512.FusedMultiplyAdd(even, Vector512.Create(q1[d]), even1);
+                odd1 = Vector512.FusedMultiplyAdd(odd, Vector512.Create(q1[d + 1]), odd1);
+                even2 = Vector512.FusedMultiplyAdd(even, Vector512.Create(q2[d]), even2);
+                odd2 = Vector512.FusedMultiplyAdd(odd, Vector512.Create(q2[d + 1]), odd2);
+                even3 = Vector512.FusedMultiplyAdd(even, Vector512.Create(q3[d]), even3);
+                odd3 = Vector512.FusedMultiplyAdd(odd, Vector512.Create(q3[d + 1]), odd3);
+            }
+            var seen = Vector512.LessThan(Vector512<int>.Indices, Vector512.Create(tokens - first)).AsSingle();
+            even0 = Vector512.ConditionalSelect(seen, (even0 + odd0) * scale, lowest);
+            even1 = Vector512.ConditionalSelect(seen, (even1 + odd1) * scale, lowest);
+            even2 = Vector512.ConditionalSelect(seen, (even2 + odd2) * scale, lowest);
+            even3 = Vector512.ConditionalSelect(seen, (even3 + odd3) * scale, lowest);
+            even0.Store(scores + first);
+            even1.Store(scores + room + first);
+            even2.Store(scores + 2 * room + first);
+            even3.Store(scores + 3 * room + first);
+            (greatest0, greatest1) = (Vector512.Max(greatest0, even0), Vector512.Max(greatest1, even1));
+            (greatest2, greatest3) = (Vector512.Max(greatest2, even2), Vector512.Max(greatest3, even3));
+        }
+        (greatest[0], greatest[1]) = (VectorMath.Max(greatest0.GetLower(), greatest0.GetUpper()), VectorMath.Max(greatest1.GetLower(), greatest1.GetUpper()));
+        (greatest[2], greatest[3]) = (VectorMath.Max(greatest2.GetLower(), greatest2.GetUpper()), VectorMath.Max(greatest3.GetLower(), greatest3.GetUpper()));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void MixTogether(KeyValuePages store, int layer, int head, ReadOnlySpan<int> pages, int tokens, float* weights, int room, float* factors, int offset, float* answers, long answerStride)
+    {
+        Vector512<float> low0 = Vector512<float>.Zero, low1 = low0, low2 = low0, low3 = low0, high0 = low0, high1 = low0, high2 = low0, high3 = low0;
+        var stride = store.ValueStride;
+        for (var first = 0; first < tokens; first += Page)
+        {
+            var values = store.Values(layer, pages[first / Page], head) + offset;
+            float* w0 = weights + first, w1 = w0 + room, w2 = w1 + room, w3 = w2 + room;
+            var count = Math.Min(Page, tokens - first);
+            for (var t = 0; t < count; t++, values += stride)
+            {
+                Vector512<float> low = Vector512.Load(values), high = Vector512.Load(values + 16);
+                Vector512<float> a = Vector512.Create(w0[t]), b = Vector512.Create(w1[t]), c = Vector512.Create(w2[t]), d = Vector512.Create(w3[t]);
+                low0 = Vector512.FusedMultiplyAdd(low, a, low0);
+                high0 = Vector512.FusedMultiplyAdd(high, a, high0);
+                low1 = Vector512.FusedMultiplyAdd(low, b, low1);
+                high1 = Vector512.FusedMultiplyAdd(high, b, high1);
+                low2 = Vector512.FusedMultiplyAdd(low, c, low2);
+                high2 = Vector512.FusedMultiplyAdd(high, c, high2);
+                low3 = Vector512.FusedMultiplyAdd(low, d, low3);
+                high3 = Vector512.FusedMultiplyAdd(high, d, high3);
+            }
+        }
+        (low0 * factors[0]).Store(answers);
+        (high0 * factors[0]).Store(answers + 16);
+        (low1 * factors[1]).Store(answers += answerStride);
+        (high1 * factors[1]).Store(answers + 16);
+        (low2 * factors[2]).Store(answers += answerStride);
+        (high2 * factors[2]).Store(answers + 16);
+        (low3 * factors[3]).Store(answers += answerStride);
+        (high3 * factors[3]).Store(answers + 16);
     }
 
     /// <summary>Scores of all tokens; −∞ in the padding.</summary>

@@ -28,6 +28,29 @@ public sealed unsafe class AttentionTests
         for (var d = 0; d < width; d++) Assert.Equal(values.Select((value, t) => weights[t] * value[head * width + d]).Sum() / weights.Sum(), answer[d], 2e-6);
     }
 
+    [Theory]
+    [InlineData(32, 1), InlineData(32, 16), InlineData(64, 37), InlineData(96, 48), InlineData(24, 19), InlineData(8, 5)]
+    public void Four_queries_together_have_the_bits_of_each_alone(int width, int tokens)
+    {
+        const int stride = 300, room = 4 * 64;
+        var random = new Random(width + tokens);
+        float[] Draw(int count) => [.. Enumerable.Range(0, count).Select(_ => random.NextSingle() * 4 - 2)];
+        using var store = new KeyValuePages(layers: 1, heads: 2, width, pages: 4);
+        var list = new PageList(store, tokens);
+        list.Append(tokens);
+        for (var t = 0; t < tokens; t++)
+            fixed (float* k = Draw(2 * width), v = Draw(2 * width)) store.Write(0, list[t].Page, list[t].Slot, k, v);
+        float[] queries = Draw(4 * stride), together = new float[4 * stride], alone = new float[4 * stride];
+
+        fixed (float* q = queries, x = together, y = alone, s = new float[room])
+        {
+            PagedAttention.AttendTogether(store, 0, 1, list.Pages, tokens, q, stride, 0.4f, s, x, stride);
+            for (var i = 0; i < 4; i++) PagedAttention.Attend(store, 0, 1, list.Pages, 0, tokens, q + i * stride, 0.4f, null, s, y + i * stride);
+        }
+        Assert.Equal(alone, together);
+        Assert.Contains(alone, value => value != 0);
+    }
+
     [Fact]
     public void A_shared_past_is_copied_only_where_one_of_its_users_writes()
     {

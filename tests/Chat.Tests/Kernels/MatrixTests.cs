@@ -28,7 +28,7 @@ public sealed unsafe class MatrixTests
     [Fact]
     public void Both_formats_all_widths_and_all_batch_sizes_give_the_same_bits()
     {
-        const int rows = 70, columns = 90, tokens = 11;
+        const int rows = 70, columns = 90, tokens = 13;
         float[] weights = [.. Random(rows * columns, 1).Select(Rounded)], x = Random(tokens * columns, 2);
         var read = Reader(weights, columns);
         using var expected = new FloatMatrix<Float32Pair>(rows, columns, read, wide: false);
@@ -86,7 +86,7 @@ public sealed unsafe class MatrixTests
     [InlineData(WeightFormat.Int8), InlineData(WeightFormat.Int4)]
     public void Every_instruction_path_of_this_machine_and_every_batch_size_gives_the_same_bits(WeightFormat format)
     {
-        const int rows = 70, columns = 200, tokens = 11;
+        const int rows = 70, columns = 200, tokens = 13;
         float[] weights = Random(rows * columns, 1), x = Random(tokens * columns, 2);
         using var portable = Packed(format, rows, columns, weights, InstructionPath.Portable);
         var whole = Product(portable, x, tokens);
