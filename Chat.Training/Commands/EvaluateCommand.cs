@@ -22,6 +22,9 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
     /// <summary>A reply that is asked for, and what could be said.</summary>
     private sealed record Asked(string Set, string Language, IReadOnlyList<string> Turns, IReadOnlyList<string> References);
 
+    /// <summary>Figures of a set and over how many questions.</summary>
+    private sealed record SetMeasures(IReadOnlyList<Measure> Measures, int Units);
+
     private sealed record Request(
         string[] Folders, string? Teacher, string? Judge, (InstructionSet Set, string Path)[] Sets, string Prompts, string? Report, bool Card, string? To, string Data, int Seed, int Seeds, int Most);
 
@@ -77,6 +80,7 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
         var results = new List<ModelResult>();
         (Dictionary<string, Document[]> HeldOut, (string Corpus, Document Document, int Turn)[] References)? dialogue = null;
         string[] firstReplies = [];
+        Dictionary<string, SetMeasures> first = [];
         Scores? scores = null;
         string decoding = "";
         await console.Progress().AutoRefresh(true).Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn()).StartAsync(async progress =>
@@ -92,19 +96,21 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
 
                 var losses = Losses(model, heldOut);
                 var replies = await RepliesAsync(model, [.. asked.Select(a => a.Turns)], request.Seed, Done, cancel);
-                var text = Figures(asked, replies, 1, request.Seed);
-                foreach (var (set, figures) in await InstructedAsync(model, instructions, request, Done, cancel)) text[set] = figures;
+                var measured = Measured(asked, replies, 1);
+                foreach (var (set, measures) in await InstructedAsync(model, instructions, request, Done, cancel)) measured[set] = measures;
                 var against = teacher is null ? null : await AgainstTeacher.MeasureAsync(teacher, model, [.. asked.Select(a => a.Turns)], [.. asked.Select(a => a.References[0])], request.Seed, Done, cancel);
                 var preferred = judge is null || results.Count == 0 ? null : await PairwisePreference.OfFirstAsync(judge,
                     [.. asked.Select((a, i) => new JudgedPair(a.Turns, replies[i], firstReplies[i], a.Language, a.References))], teacher!.Likelihood, cancel);
                 if (results.Count == 0)
                 {
-                    firstReplies = replies;
+                    (first, firstReplies) = (measured, replies);
                     decoding = model.Folder.Description.DefaultDecoding?.ToJsonString() ?? "of the strategy";
                     scores = Evaluator.Score(losses, references, replies, prompts, await RepliesAsync(model, [.. prompts.Select(p => (IReadOnlyList<string>)[p.Text])], request.Seed, Done, cancel));
                 }
                 bar.Value = bar.MaxValue;
-                results.Add(new ModelResult(model.Id, model.Folder.Description.Parameters, losses, text, against, preferred));
+                results.Add(new ModelResult(model.Id, model.Folder.Description.Parameters, losses,
+                    Figures(measured, (m, set) => Bootstrap.Percentile(m, set.Units, (ulong)request.Seed)), against, preferred,
+                    results.Count == 0 ? null : Figures(measured, (m, set) => Bootstrap.Difference(first[set.Name].Measures.Single(f => f.Name == m.Name), m, set.Units, (ulong)request.Seed))));
             }
         });
         await WriteAsync(request, results, scores!, decoding, cancel);
@@ -158,16 +164,16 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
         [.. (await model.Writer(seed).AllAsync(turns, null, done, cancel)).Select(r => r.Text)];
 
     /// <summary>The instruction sets as the paper answers them: temperature 1, the whole distribution, several seeds.</summary>
-    private async Task<Dictionary<string, IReadOnlyDictionary<string, Interval>>> InstructedAsync(EvaluatedModel model, Asked[] instructions, Request request, Action done, CancellationToken cancel)
+    private async Task<Dictionary<string, SetMeasures>> InstructedAsync(EvaluatedModel model, Asked[] instructions, Request request, Action done, CancellationToken cancel)
     {
         var replies = new List<string>();
         for (var s = 0; s < request.Seeds; s++)
             replies.AddRange((await model.Writer(request.Seed + s * instructions.Length).AllAsync([.. instructions.Select(i => i.Turns)], ReplyWriter.WholeDistribution, done, cancel)).Select(r => r.Text));
-        return Figures(instructions, replies, request.Seeds, request.Seed, pooled: false);
+        return Measured(instructions, replies, request.Seeds, pooled: false);
     }
 
     /// <summary>Every metric of every set. Of several replies to one question the question is the unit.</summary>
-    private Dictionary<string, IReadOnlyDictionary<string, Interval>> Figures(Asked[] asked, IReadOnlyList<string> replies, int times, int seed, bool pooled = true)
+    private Dictionary<string, SetMeasures> Measured(Asked[] asked, IReadOnlyList<string> replies, int times, bool pooled = true)
     {
         var sets = asked.Select((a, i) => (a.Set, Number: i)).GroupBy(a => a.Set, a => a.Number).Select(g => (Name: g.Key, Numbers: g.ToArray())).ToList();
         if (pooled && sets.Count > 1) sets.Insert(0, (EvaluationReport.All, [.. Enumerable.Range(0, asked.Length)]));
@@ -175,8 +181,10 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
         return sets.ToDictionary(set => set.Name, set =>
         {
             Response[] responses = [.. Enumerable.Range(0, times).SelectMany(t => set.Numbers.Select(n => new Response(replies[t * asked.Length + n], asked[n].References, asked[n].Language, asked[n].Turns)))];
-            return (IReadOnlyDictionary<string, Interval>)plugins.OfKind("metric").SelectMany(p => TextMetricCatalog.Create(plugins, p.Name).Prepare(responses))
-                .ToDictionary(m => m.Name, m => Bootstrap.Percentile(Bootstrap.Repeated(m, set.Numbers.Length, times), set.Numbers.Length, (ulong)seed));
+            return new SetMeasures([.. plugins.OfKind("metric").SelectMany(p => TextMetricCatalog.Create(plugins, p.Name).Prepare(responses)).Select(m => Bootstrap.Repeated(m, set.Numbers.Length, times))], set.Numbers.Length);
         });
     }
+
+    private static Dictionary<string, IReadOnlyDictionary<string, Interval>> Figures(Dictionary<string, SetMeasures> measured, Func<Measure, (string Name, int Units), Interval> interval) =>
+        measured.ToDictionary(set => set.Key, set => (IReadOnlyDictionary<string, Interval>)set.Value.Measures.ToDictionary(m => m.Name, m => interval(m, (set.Key, set.Value.Units))));
 }

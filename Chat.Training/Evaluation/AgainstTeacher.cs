@@ -1,3 +1,5 @@
+using Chat.Models.Checkpoints;
+using Chat.Models.Tokenizers;
 using Chat.Training.Evaluation.Metrics;
 using Chat.Training.Methods;
 using Chat.Training.Tokenization;
@@ -15,9 +17,11 @@ public sealed record AgainstTeacher(IReadOnlyDictionary<string, Interval> Figure
     /// <param name="contexts">Of dialogues their turns; one text of each model answers each.</param>
     /// <param name="replies">What was really answered.</param>
     /// <param name="done">Told of each text that is written; from any thread.</param>
+    /// <exception cref="CheckpointException">The two do not mean the same by the same ids.</exception>
     public static async Task<AgainstTeacher> MeasureAsync(
         EvaluatedModel teacher, EvaluatedModel student, IReadOnlyList<IReadOnlyList<string>> contexts, IReadOnlyList<string> replies, int seed, Action done, CancellationToken cancel)
     {
+        RequireSameVocabulary(teacher.Folder.Tokenizer, student.Folder.Tokenizer);
         async Task<IReadOnlyList<TokenState[]>> WrittenAsync(EvaluatedModel writer)
         {
             var texts = await writer.Writer(seed).AllAsync(contexts, ReplyWriter.WholeDistribution, done, cancel);
@@ -37,6 +41,15 @@ public sealed record AgainstTeacher(IReadOnlyDictionary<string, Interval> Figure
             new("ECE on held-out replies", units => ModelMetrics.CalibrationError([.. units.ToArray().SelectMany(u => gold[u]).Select(s => s.Guess)])),
         ];
         return new AgainstTeacher(measures.ToDictionary(m => m.Name, m => Bootstrap.Percentile(m, contexts.Count, (ulong)seed)), Excess(own, theirs, Bootstrap.All(contexts.Count)));
+    }
+
+    /// <summary>Token by token: vocabularies of one size may still differ.</summary>
+    public static void RequireSameVocabulary(ITextTokenizer teacher, ITextTokenizer student)
+    {
+        if (teacher.VocabularySize != student.VocabularySize)
+            throw new CheckpointException(CheckpointErrors.BadConfig, $"The teacher has {teacher.VocabularySize} tokens, the student {student.VocabularySize}: their distributions cannot be compared.");
+        for (var id = 0; id < teacher.VocabularySize; id++)
+            if (!teacher.Bytes(id).SequenceEqual(student.Bytes(id))) throw new CheckpointException(CheckpointErrors.BadConfig, $"Token {id} is not the same text to teacher and student: their distributions cannot be compared.");
     }
 
     private static Sample Packed(EvaluatedModel model, IReadOnlyList<string> context, WrittenReply text) => model.Likelihood.Pack(context, [.. text.Ids, .. text.Ended || text.Ids.Count == 0 ? new[] { TokenizerFile.Separator } : []]);

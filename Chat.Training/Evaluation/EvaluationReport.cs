@@ -14,8 +14,10 @@ namespace Chat.Training.Evaluation;
 /// <param name="Text">Figures of its replies, by set (a corpus, «all», an instruction set or its bucket) and name.</param>
 /// <param name="Against">Beside its teacher, where one was given.</param>
 /// <param name="Preferred">Against the first model, where a judge was given.</param>
+/// <param name="Ahead">Its figures less the first model's over the same questions, drawn together.</param>
 public sealed record ModelResult(
-    string Model, long Parameters, HeldOutLosses Losses, IReadOnlyDictionary<string, IReadOnlyDictionary<string, Interval>> Text, AgainstTeacher? Against = null, Preference? Preferred = null);
+    string Model, long Parameters, HeldOutLosses Losses, IReadOnlyDictionary<string, IReadOnlyDictionary<string, Interval>> Text, AgainstTeacher? Against = null, Preference? Preferred = null,
+    IReadOnlyDictionary<string, IReadOnlyDictionary<string, Interval>>? Ahead = null);
 
 /// <summary>Several models beside each other: Markdown, JSON, and plots.</summary>
 /// <param name="About">What was run: a sentence or more.</param>
@@ -38,7 +40,7 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
     private string Markdown()
     {
         var text = new StringBuilder($"# Evaluation\n\n{About}\n\n");
-        text.Append(CultureInfo.InvariantCulture, $"Intervals: percentile bootstrap over replies, {Bootstrap.Draws} draws, 95 %. Text figures are percent, but lengths.\n\n## Held-out dialogue\n\n");
+        text.Append(CultureInfo.InvariantCulture, $"Intervals: percentile bootstrap over replies, {Bootstrap.Draws} draws, 95 %. Text figures are percent, but lengths. Differences are drawn over the same replies: one that holds 0 says that nothing is known.\n\n## Held-out dialogue\n\n");
         var corpora = Models.SelectMany(m => m.Losses.Loss.Keys).Distinct().ToArray();
         Table(text, ["model", "parameters", .. corpora.SelectMany(c => new[] { $"{c}: loss", "perplexity", "context gain" })], Models.Select(m => (string[])
             [m.Model, m.Parameters.ToString("N0", CultureInfo.InvariantCulture), .. corpora.SelectMany(c => m.Losses.Loss.TryGetValue(c, out var loss) ? [Number(loss, 3), Number(Math.Exp(loss), 1), Number(m.Losses.ContextGain[c], 3)] : new[] { "–", "–", "–" })]));
@@ -46,7 +48,8 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
         {
             var figures = Models.SelectMany(m => m.Text.GetValueOrDefault(set)?.Keys ?? []).Distinct().ToArray();
             text.Append(CultureInfo.InvariantCulture, $"\n## Replies: {set} ({Models.Max(m => m.Text.GetValueOrDefault(set)?.Values.FirstOrDefault()?.Units ?? 0)})\n\n");
-            Table(text, ["figure", .. Models.Select(m => m.Model)], figures.Select(f => (string[])[f, .. Models.Select(m => m.Text.GetValueOrDefault(set)?.GetValueOrDefault(f) is { } value ? Shown(f, value) : "–")]));
+            Table(text, ["figure", .. Models.Select(m => m.Model), .. Models.Where(m => m.Ahead is not null).Select(m => $"{m.Model} − {Models[0].Model}")], figures.Select(f => (string[])
+                [f, .. Models.Select(m => Shown(f, m.Text.GetValueOrDefault(set)?.GetValueOrDefault(f))), .. Models.Where(m => m.Ahead is not null).Select(m => Shown(f, m.Ahead!.GetValueOrDefault(set)?.GetValueOrDefault(f)))]));
         }
         text.Append("\n![Text figures](text.png)\n");
         if (Models.Any(m => m.Against is not null))
@@ -74,6 +77,7 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
             ["parameters"] = m.Parameters,
             ["heldOutLoss"] = new JsonObject(m.Losses.Loss.Select(l => KeyValuePair.Create(l.Key, (JsonNode?)JsonValue.Create(Math.Round(l.Value, 5))))),
             ["text"] = new JsonObject(m.Text.Select(set => KeyValuePair.Create(set.Key, (JsonNode?)Figures(set.Value)))),
+            ["ahead"] = m.Ahead is { } ahead ? new JsonObject(ahead.Select(set => KeyValuePair.Create(set.Key, (JsonNode?)Figures(set.Value)))) : null,
             ["againstTeacher"] = m.Against is { } against ? Figures(against.Figures) : null,
             ["exAccErr"] = m.Against is { } curve ? new JsonArray([.. curve.ExcessError.Select(e => (JsonNode)JsonValue.Create(Math.Round(e, 3)))]) : null,
             ["preferred"] = m.Preferred is { } p ? new JsonObject { ["wins"] = p.Wins, ["ties"] = p.Ties, ["losses"] = p.Losses, ["share"] = ReportJson.Of(p.Share), ["p"] = Math.Round(p.PValue, 6) } : null,
@@ -93,6 +97,7 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
             double[] middles = [.. shown.Select(s => (s.Value!.Low + s.Value.High) / 2)];
             plot.Add.ErrorBar(xs, middles, [.. shown.Select(s => (s.Value!.High - s.Value.Low) / 2)]).Color = points.Color;
         }
+        plot.Axes.SetLimitsY(0, 105);
         plot.Axes.Bottom.SetTicks([.. Plotted.Select((_, i) => (double)i)], Plotted);
         plot.Title("Replies to held-out dialogue");
         plot.YLabel("percent, 95 %");
@@ -108,13 +113,13 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
         plot.Title("Exposure bias: excess of the error piled up on own texts");
         plot.XLabel("tokens");
         plot.YLabel("ExAccErr, percent");
-        plot.ShowLegend(Alignment.UpperLeft);
+        plot.ShowLegend(Alignment.LowerRight);
         plot.SavePng(path, 1000, 600);
     }
 
     private static JsonObject Figures(IReadOnlyDictionary<string, Interval> figures) => new(figures.Select(f => KeyValuePair.Create(f.Key, ReportJson.Of(f.Value))));
 
-    private static string Shown(string figure, Interval value) => figure == "length" ? ReportJson.Shown(value, 1) : ReportJson.Shown(value.Times(100), 1);
+    private static string Shown(string figure, Interval? value) => value is null ? "–" : ReportJson.Shown(figure == "length" ? value : value.Times(100), 1);
 
     private static string Number(double value, int digits) => value.ToString("F" + digits, CultureInfo.InvariantCulture);
 

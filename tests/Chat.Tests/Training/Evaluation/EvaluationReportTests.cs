@@ -1,5 +1,7 @@
 using System.Text.Json.Nodes;
 using Chat.Domain.Plugins;
+using Chat.Models.Checkpoints;
+using Chat.Models.Tokenizers;
 using Chat.Training.Commands;
 using Chat.Training.Evaluation;
 using Chat.Training.Evaluation.Judges;
@@ -35,6 +37,15 @@ public class EvaluationReportTests
     }
 
     [Fact]
+    public void Vocabularies_are_compared_token_by_token()
+    {
+        AgainstTeacher.RequireSameVocabulary(new Letters("abc"), new Letters("abc"));
+
+        Assert.Contains("Token 1", Assert.Throws<CheckpointException>(() => AgainstTeacher.RequireSameVocabulary(new Letters("abc"), new Letters("acb"))).Message);
+        Assert.Contains("3 tokens, the student 4", Assert.Throws<CheckpointException>(() => AgainstTeacher.RequireSameVocabulary(new Letters("abc"), new Letters("abcd"))).Message);
+    }
+
+    [Fact]
     public async Task A_writer_gives_the_ids_of_its_text_and_the_same_under_a_seed()
     {
         using var model = new EvaluatedModel(Shipped("chat-student"), TimeProvider.System);
@@ -59,10 +70,10 @@ public class EvaluationReportTests
         var losses = new HeldOutLosses(new Dictionary<string, double> { ["c"] = Math.Log(50) }, new Dictionary<string, double> { ["c"] = 0.1 });
         var against = new AgainstTeacher(new Dictionary<string, Interval> { ["reverse KL on own texts"] = new(1.5, 1.4, 1.6, 40) }, [5, 8, 13]);
 
-        new EvaluationReport([new("one", 1000, losses, Text(0.1)), new("two", 2000, losses, Text(0.2), against, PairwisePreference.Of(8, 1, 2))], "A run.").Write(folder.Path);
+        new EvaluationReport([new("one", 1000, losses, Text(0.1)), new("two", 2000, losses, Text(0.2), against, PairwisePreference.Of(8, 1, 2), Text(0.1))], "A run.").Write(folder.Path);
 
         var markdown = File.ReadAllText(folder.At("evaluation.md"));
-        foreach (var part in (string[])["A run.", "| one | 1,000 | 3.912 | 50.0 | 0.100 |", "## Replies: all (40)", "| rouge-l | 10.0 (5.0–15.0) | 20.0 (15.0–25.0) |", "| length | 7.0 (6.0–8.0) |", "| reverse KL on own texts | – | 1.500 (1.400–1.600) |", "| two | 8 | 1 | 2 | 0.800 (0.444–0.975) |"])
+        foreach (var part in (string[])["A run.", "| one | 1,000 | 3.912 | 50.0 | 0.100 |", "## Replies: all (40)", "| figure | one | two | two − one |", "| rouge-l | 10.0 (5.0–15.0) | 20.0 (15.0–25.0) | 10.0 (5.0–15.0) |", "| length | 7.0 (6.0–8.0) |", "| reverse KL on own texts | – | 1.500 (1.400–1.600) |", "| two | 8 | 1 | 2 | 0.800 (0.444–0.975) |"])
             Assert.Contains(part, markdown);
         var json = JsonNode.Parse(File.ReadAllText(folder.At("evaluation.json")))!;
         Assert.Equal(0.2, (double)json["models"]![1]!["text"]!["all"]!["rouge-l"]!["value"]!);
@@ -101,6 +112,16 @@ public class EvaluationReportTests
         Assert.Equal(0, Root(output).Parse("cuge --list").Invoke());
 
         foreach (var part in (string[])["157.28", "NCLS-EnZh", "thunlp/Chinese_NRE"]) Assert.Contains(part, output.ToString());
+    }
+
+    private sealed class Letters(string letters) : ITextTokenizer
+    {
+        private readonly byte[] bytes = System.Text.Encoding.ASCII.GetBytes(letters);
+
+        public int VocabularySize => bytes.Length;
+        public SpecialTokens Special { get; } = new(0, 0, 0, 0);
+        public IReadOnlyList<int> Encode(string text) => [.. text.Select(c => letters.IndexOf(c))];
+        public ReadOnlySpan<byte> Bytes(int id) => bytes.AsSpan(id, 1);
     }
 
     private static System.CommandLine.RootCommand Root(StringWriter output)
