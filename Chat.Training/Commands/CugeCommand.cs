@@ -77,14 +77,20 @@ public sealed class CugeCommand(TimeProvider time, IAnsiConsole console)
         });
 
         var baseline = runs[0].Scores();
-        new CugeReport(hierarchy, runs, runs[0].Model, baseline, about, (ulong)seed).Write(to);
+        var refusal = new CugeReport(hierarchy, runs, runs[0].Model, baseline, about, (ulong)seed).Write(to);
+        if (refusal is not null) console.MarkupLineInterpolated($"There is no index: {refusal}");
+        else ShowIndices(hierarchy, runs, baseline, seed);
+        console.MarkupLineInterpolated($"{Path.Combine(to, "cuge.md")}");
+        return 0;
+    }
+
+    private void ShowIndices(CugeHierarchy hierarchy, List<CugeRun> runs, IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> baseline, int seed)
+    {
         var table = new Table().AddColumn("model");
         foreach (var mode in Enum.GetValues<IndexMode>()) table.AddColumn(mode.ToString());
         foreach (var run in runs)
             table.AddRow([Markup.Escape(run.Model), .. Enum.GetValues<IndexMode>().Select(mode => run.Index(hierarchy, baseline, mode, (ulong)seed) is { } index ? ReportJson.Shown(index, 1) : "open")]);
         console.Write(table);
-        console.MarkupLineInterpolated($"{Path.Combine(to, "cuge.md")}");
-        return 0;
     }
 
     /// <summary>A model that is asked twice keeps its two rows apart.</summary>

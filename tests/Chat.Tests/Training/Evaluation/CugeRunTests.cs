@@ -75,6 +75,25 @@ public class CugeRunTests
     }
 
     [Fact]
+    public void Scores_are_reported_though_a_dataset_is_missing_or_the_baseline_is_nothing()
+    {
+        using var folder = new TemporaryFolder();
+        var more = Tree with { Capabilities = [.. Tree.Capabilities, new("c", [new("tc", [new("dc", ["m"], "", "")])])] };
+        CugeRun[] runs = [Run("one", 5, 5)], nothing = [Run("none", 0, 5)];
+
+        Assert.Null(new CugeReport(more, runs, "one", runs[0].Scores(), new Dictionary<string, string>(), 1).Write(folder.At("open")));
+        var refusal = new CugeReport(Tree, nothing, "none", nothing[0].Scores(), new Dictionary<string, string>(), 1).Write(folder.At("refused"));
+
+        Assert.Contains("da, accuracy", refusal!);
+        var open = File.ReadAllText(folder.At("open/cuge.md"));
+        foreach (var part in (string[])["| one | – | – | – |", "| c | – |", "| dc, m | missing |", "| da, accuracy | 10 | 50.0 |"]) Assert.Contains(part, open);
+        Assert.DoesNotContain("cuge.png", open);
+        Assert.False(File.Exists(folder.At("open/cuge.png")) || File.Exists(folder.At("refused/cuge.png")));
+        Assert.Contains("There is no index: da, accuracy", File.ReadAllText(folder.At("refused/cuge.md")));
+        Assert.Contains("| db, distinct | 10 |", File.ReadAllText(folder.At("refused/cuge.md")));
+    }
+
+    [Fact]
     public void Mini_covers_every_capability_and_follows_from_its_seed()
     {
         var (chinese, english) = (Scenes("zh"), Scenes("en"));
