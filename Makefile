@@ -45,6 +45,9 @@ export: ## The run's newest checkpoint as a model folder, artifacts/chat-RUN (RU
 evaluate: ## Scores of that folder into its card, and its replies to the fixed prompts into artifacts/chat-RUN.md
 	$(TRAINING) evaluate artifacts/chat-$(RUN) --report artifacts/chat-$(RUN).md --card
 
+cuge: ## CUGE-mini of the shipped pair, student = 100, into artifacts/cuge (a minute or two)
+	$(TRAINING) cuge Chat.Models/Shipped/chat-student Chat.Models/Shipped/chat-teacher
+
 PEER = dotnet run -c $(CONFIGURATION) --project tests/Chat.PeerBenchmark --
 
 bench-peer: ## Kernels against LLamaSharp on a synthetic 0.5B model (150 MB of its back end, 3 GB in artifacts/peer, minutes; nothing else should run)
@@ -65,4 +68,4 @@ bench-kernels: ## Products of packed weights alone under BenchmarkDotNet (two mi
 format: ## Check the formatting of the code
 	dotnet format Chat.sln --verify-no-changes
 
-.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate bench-peer bench-kernels check-minilm bench-minilm format
+.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate cuge bench-peer bench-kernels check-minilm bench-minilm format

@@ -18,6 +18,8 @@ builder.Services.AddSingleton<DataCommands>();
 builder.Services.AddSingleton<TrainCommand>();
 builder.Services.AddSingleton<ModelCommands>();
 builder.Services.AddSingleton<ConvertCommand>();
+builder.Services.AddSingleton<EvaluateCommand>();
+builder.Services.AddSingleton<CugeCommand>();
 using var host = builder.Build();
 
 var root = new RootCommand("""
@@ -32,14 +34,18 @@ var root = new RootCommand("""
     A run that was stopped goes on with the same command. Then a model folder of it, and what it is worth:
       export Chat.Training/Recipes/teacher.json --to artifacts/chat-teacher
       evaluate artifacts/chat-teacher --report artifacts/chat-teacher.md
+    Several models beside each other, with intervals, and by capability:
+      evaluate artifacts/chat-student artifacts/chat-teacher --teacher artifacts/chat-teacher --to artifacts/evaluation
+      cuge artifacts/chat-student artifacts/chat-teacher
     """)
 {
     host.Services.GetRequiredService<DataCommands>().Create(),
     host.Services.GetRequiredService<TrainCommand>().Create(),
     host.Services.GetRequiredService<ModelCommands>().Export(),
     host.Services.GetRequiredService<ModelCommands>().Gguf(),
-    host.Services.GetRequiredService<ModelCommands>().Evaluate(),
     host.Services.GetRequiredService<ConvertCommand>().Create(),
+    host.Services.GetRequiredService<EvaluateCommand>().Create(),
+    host.Services.GetRequiredService<CugeCommand>().Create(),
 };
 try
 {

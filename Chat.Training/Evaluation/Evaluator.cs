@@ -1,7 +1,4 @@
-using System.Text;
 using System.Text.Json.Nodes;
-using Chat.Domain.Generation;
-using Chat.Models.Architectures;
 using Chat.Training.Data;
 using Chat.Training.Methods;
 
@@ -38,21 +35,17 @@ public sealed record Scores(
     }
 }
 
-/// <summary>Scores a model: losses on its weights, everything else on what it says through the same engine that serves it.</summary>
-/// <param name="seed">Replies are a function of it.</param>
-public sealed class Evaluator(IChatModels models, string model, int seed)
+/// <summary>The scores of a card: losses on a model's weights, everything else on what it says through the same engine that serves it.</summary>
+public static class Evaluator
 {
-    private const int AtOnce = 8;
-
-    public async Task<Scores> ScoreAsync(EncoderDecoder weights, HeldOutSet heldOut, IReadOnlyList<(string Corpus, Document Document, int Turn)> references, IReadOnlyList<Prompt> prompts, CancellationToken cancel)
+    /// <param name="answers">The model's own, to the references.</param>
+    /// <param name="replies">The model's, to the prompts.</param>
+    public static Scores Score(HeldOutLosses losses, IReadOnlyList<(string Corpus, Document Document, int Turn)> references, IReadOnlyList<string> answers, IReadOnlyList<Prompt> prompts, IReadOnlyList<string> replies)
     {
-        var losses = heldOut.Losses(weights);
-        var answers = await AllAsync(references, r => [.. r.Document.Turns.Take(r.Turn)], cancel);
         var f1 = references.Zip(answers).GroupBy(p => p.First.Corpus)
             .ToDictionary(g => g.Key, g => g.Average(p => TextMetrics.CharacterF1(p.Second, p.First.Document.Turns[p.First.Turn])), StringComparer.Ordinal);
         var distinct = references.Zip(answers).GroupBy(p => p.First.Corpus)
             .ToDictionary(g => g.Key, g => (IReadOnlyList<double>)[.. Enumerable.Range(1, 4).Select(n => TextMetrics.Distinct(g.Select(p => p.Second), n))], StringComparer.Ordinal);
-        var replies = await AllAsync(prompts, p => [p.Text], cancel);
         return new Scores(losses, f1, distinct, [.. prompts.Zip(replies, (p, r) => new Reply(p, r))]);
     }
 
@@ -61,27 +54,5 @@ public sealed class Evaluator(IChatModels models, string model, int seed)
     {
         var all = heldOut.SelectMany(d => d.Replies().Select(turn => (corpus, d, turn))).ToArray();
         return Enumerable.Range(0, Math.Min(count, all.Length)).Select(i => all[i * all.Length / Math.Min(count, all.Length)]);
-    }
-
-    private async Task<string[]> AllAsync<T>(IReadOnlyList<T> items, Func<T, IReadOnlyList<string>> turns, CancellationToken cancel)
-    {
-        var replies = new string[items.Count];
-        await Parallel.ForEachAsync(Enumerable.Range(0, items.Count), new ParallelOptions { MaxDegreeOfParallelism = AtOnce, CancellationToken = cancel },
-            async (i, token) => replies[i] = await ReplyAsync(turns(items[i]), i, token));
-        return replies;
-    }
-
-    private async Task<string> ReplyAsync(IReadOnlyList<string> turns, int number, CancellationToken cancel)
-    {
-        var request = new GenerationRequest
-        {
-            RequestId = $"evaluation-{number}",
-            Model = model,
-            Messages = [.. turns.Select((text, i) => new ChatMessage((turns.Count - i) % 2 == 1 ? ChatRole.User : ChatRole.Assistant, text))],
-            Decoding = new JsonObject { ["seed"] = seed + number },
-        };
-        var reply = new StringBuilder();
-        await foreach (var chunk in models.GenerateAsync(request, cancel)) reply.Append(chunk.Text);
-        return reply.ToString();
     }
 }

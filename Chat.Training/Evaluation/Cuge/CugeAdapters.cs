@@ -35,7 +35,7 @@ public static partial class CugeAdapters
             "A JSON array of [[paragraphs], [{question, choice, answer}], id] (nlpdata/c3)."),
         new("GCRC", AnswerKind.Choice, ["*test*.json", "*valid*.json"], path => JsonRecords.Read(path, Examination), CugeScorers.MacroF1,
             "Published at cuge.baai.ac.cn alone, whose layout was not found. Read are records of content, question, options (or A to D) and answer (a letter)."),
-        new("WantWords", AnswerKind.Text, ["description_byHand.json", "test.json"], path => JsonRecords.Read(path, Words), CugeScorers.ExactMatch("accuracy"),
+        new("WantWords", AnswerKind.Text, ["description_byHand.json", "test.json"], path => JsonRecords.Read(path, Definitions), CugeScorers.ExactMatch("accuracy"),
             "A JSON object of word to definition_words (thunlp/MultiRD, Chinese)."),
         new("KBQA", AnswerKind.Text, ["*kbqa*test*", "test.*"], Questions, CugeScorers.ExactMatch("exact-match"), "Lines of <question id=N>, <triple id=N>, <answer id=N>, then a line of = (NLPCC-ICCPOL 2016)."),
         new("Sogou-Log", AnswerKind.Ranking, ["test.tsv", "test.txt"], Rankings, CugeScorers.Ranking,
@@ -143,7 +143,7 @@ public static partial class CugeAdapters
         yield return Choice($"问题：{record.Text("question")}选项：{Listed(choices)}文章：{text}", choices, record.Text("answer").Trim()[0] - 'A');
     }
 
-    private static IEnumerable<CugeItem> Words(JsonNode record) => record is not JsonObject words ? throw new InvalidDataException("not an object of words.")
+    private static IEnumerable<CugeItem> Definitions(JsonNode record) => record is not JsonObject words ? throw new InvalidDataException("not an object of words.")
         : words.Select(word => new CugeItem(["意思是“" + string.Concat(word.Value!["definition_words"]!.AsArray() is [JsonArray sense, ..] ? sense.Select(w => (string)w!) : word.Value!.Texts("definition_words")) + "”的词是"], [word.Key]));
 
     private static IEnumerable<CugeItem> Questions(string path)

@@ -31,6 +31,17 @@ public static class Bootstrap
     public static Interval Difference(Measure first, Measure second, int units, ulong seed, int draws = Draws) =>
         Percentile(new Measure(second.Name, drawn => second.Value(drawn) - first.Value(drawn)), units, seed, draws);
 
+    /// <summary>A figure over responses of which so many stand one after the other for each unit: first all units' first ones, then all second ones.</summary>
+    public static Measure Repeated(Measure measure, int units, int times) => times == 1 ? measure : measure with
+    {
+        Value = drawn =>
+        {
+            var all = new int[drawn.Length * times];
+            for (var i = 0; i < all.Length; i++) all[i] = drawn[i % drawn.Length] + i / drawn.Length * units;
+            return measure.Value(all);
+        },
+    };
+
     /// <summary>Interval of a figure from its draws, whatever they were made of.</summary>
     public static Interval Between(double value, double[] draws, int units)
     {

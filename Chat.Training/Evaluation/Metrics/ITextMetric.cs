@@ -32,10 +32,6 @@ public static class TextMetricCatalog
 {
     /// <exception cref="UnknownPluginException">No such metric.</exception>
     public static ITextMetric Create(PluginCatalog plugins, string name) => (ITextMetric)Activator.CreateInstance(plugins.Get("metric", name).Type)!;
-
-    /// <summary>All figures of the named metrics with their intervals.</summary>
-    public static IReadOnlyDictionary<string, Interval> Measure(PluginCatalog plugins, IEnumerable<string> names, IReadOnlyList<Response> responses, ulong seed) =>
-        names.SelectMany(name => Create(plugins, name).Prepare(responses)).ToDictionary(m => m.Name, m => Bootstrap.Percentile(m, responses.Count, seed), StringComparer.Ordinal);
 }
 
 /// <summary>Statistics that are means of one number a response.</summary>
