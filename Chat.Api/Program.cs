@@ -20,6 +20,7 @@ catch (Exception failure) when (failure is not HostAbortedException)
 static WebApplication Compose(string[] args)
 {
     var builder = WebApplication.CreateBuilder(args);
+    SettingNames.Check(builder.Configuration);
     return builder.Configuration["Role"] switch
     {
         null or "" or "gateway" => Gateway(builder),

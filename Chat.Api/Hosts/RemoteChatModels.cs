@@ -186,7 +186,7 @@ internal sealed class RemoteChatModels : BackgroundService, IChatModels
                 await PollAsync(stoppingToken);
             }
         }
-        catch (OperationCanceledException) { }
+        catch (Exception) when (stoppingToken.IsCancellationRequested) { }     // hosts may be let go in the middle of a look
     }
 
     public override void Dispose()

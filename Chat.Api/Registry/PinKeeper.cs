@@ -87,10 +87,10 @@ internal sealed class PinKeeper(StoreConnection store, ModelRegistry registry, I
             {
                 try { await KeepAsync(stoppingToken); }
                 catch (ChatException e) { logger.LogDebug("Pins are left as they are: {Reason}", e.Message); }
-                catch (Exception e) when (e is not OperationCanceledException) { logger.LogError(e, "Pins are left as they are"); }
+                catch (Exception e) when (!stoppingToken.IsCancellationRequested) { logger.LogError(e, "Pins are left as they are"); }
             } while (await timer.WaitForNextTickAsync(stoppingToken));
         }
-        catch (OperationCanceledException) { }
+        catch (Exception) when (stoppingToken.IsCancellationRequested) { }
     }
 
     private async Task KeepAsync(CancellationToken cancellation)

@@ -31,12 +31,12 @@ internal sealed class ModelPins(ServedModel model, IDialogueReader reader, Gener
         var beginning = Beginning(name, systemPrompt);
         var search = new PinSearch(() => Find(name, systemPrompt) ?? (pins[name] = new(systemPrompt, isConfigured, engine.Runner!.Pin(name, beginning))));
         var sequence = new Sequence { CountsPrompt = false, Search = search, Width = 1, Context = beginning, Emitted = [], Text = new(model.Tokens, []), Arrived = time.GetTimestamp() };
-        engine.Submit(sequence);
         using var registration = cancellation.Register(() =>
         {
             sequence.Cancel(stopped: false);
             engine.Wake();
         });
+        engine.Submit(sequence);
         await foreach (var _ in sequence.Output.ReadAllAsync(CancellationToken.None)) { }      // what is cancelled too late is pinned
         return search.Kept;
     }

@@ -50,6 +50,17 @@ public sealed class RedisServer : IAsyncDisposable
         process = null;
     }
 
+    /// <summary>It hangs: connections stay, and nothing is answered until <see cref="Resume"/>.</summary>
+    public void Suspend() => Signal("STOP");
+
+    public void Resume() => Signal("CONT");
+
+    private void Signal(string name)
+    {
+        using var kill = Process.Start("kill", [$"-{name}", $"{process!.Id}"]);
+        kill.WaitForExit();
+    }
+
     public ValueTask DisposeAsync()
     {
         Kill();

@@ -40,7 +40,7 @@ public sealed class SharedMemoryTests : IDisposable
             {
                 [Models.Decoding.Speculation.Ngram] = new NgramDraft(Tokens.Separator),
                 [Models.Decoding.Speculation.Draft] = new ModelDraft(create(1_000), Tokens.Separator),
-            }, () => new SpeculationTests.Whim(round), TimeProvider.System);
+            }, () => new Whim(round), TimeProvider.System);
             var loop = new GenerationLoop(new EngineOptions { Rows = Rows, PrefillTokens = random.Next(8, 60), OutputChunks = 3 }, TimeProvider.System) { Speculator = speculator };
             var jobs = Enumerable.Range(0, 10).Select(i => (Seed: random.Next(6), Kind: random.Next(Strategies.Length), Arrives: random.Next(12), Cancels: random.Next(5) == 0 ? random.Next(20) : -1, Reads: random.Next(1, 4), Priority: random.Next(2))).ToArray();
             var sequences = jobs.Select(job => Start(job.Seed, job.Kind, job.Priority)).ToArray();
