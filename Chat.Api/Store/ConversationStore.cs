@@ -79,6 +79,30 @@ internal sealed class ConversationStore(StoreConnection connection, Retention re
     public async Task<bool> RenameAsync(string conversation, string title) =>
         "ok" == (string?)await connection.CallAsync(db => db.ScriptEvaluateAsync(StoreScripts.Rename, [Keys.Conversation(conversation)], [title]));
 
+    /// <summary>Records or takes back the consent to training. What the conversation itself says counts; the list only leads to it.</summary>
+    /// <returns>False when there is no such conversation.</returns>
+    public async Task<bool> SetConsentAsync(string conversation, bool given)
+    {
+        if (given) await connection.CallAsync(db => db.SetAddAsync(Keys.Consented, conversation));
+        var found = "ok" == (string?)await connection.CallAsync(db => db.ScriptEvaluateAsync(StoreScripts.Consent, [Keys.Conversation(conversation)], [given ? "yes" : "no"]));
+        if (!given || !found) await connection.CallAsync(db => db.SetRemoveAsync(Keys.Consented, conversation));
+        await connection.CommitAsync();
+        return found;
+    }
+
+    public async Task<bool> HasConsentAsync(string conversation) => "yes" == (string?)await connection.CallAsync(db => db.HashGetAsync(Keys.Conversation(conversation), "training"));
+
+    /// <summary>A tenant's conversations whose owners consent to training. Erased and expired ones are dropped from the list on the way.</summary>
+    public async IAsyncEnumerable<Conversation> ConsentedAsync(string tenant)
+    {
+        var listed = await connection.CallAsync(db => db.SetMembersAsync(Keys.Consented));
+        foreach (var id in listed.Select(id => (string)id!).Order(StringComparer.Ordinal))
+        {
+            if (await FindAsync(id) is not { } conversation) await connection.CallAsync(db => db.SetRemoveAsync(Keys.Consented, id));
+            else if (conversation.Tenant == tenant && await HasConsentAsync(id)) yield return conversation;
+        }
+    }
+
     /// <summary>Moves a conversation up in its owner's list, never down. A program may do two things in a millisecond, so the place is finer.</summary>
     public async Task TouchAsync(Caller owner, string conversation, DateTimeOffset at)
     {

@@ -12,7 +12,7 @@ internal static class Keys
     /// <summary>Sorted set: conversation id → when it was last written to (ms and parts of one). Derived from the conversations, repaired on read.</summary>
     public static RedisKey Conversations(Caller caller) => $"chat:{{{Escape(caller.Tenant)}/{Escape(caller.User)}}}:conversations";
 
-    /// <summary>Hash: <c>info</c> (JSON, never changes), <c>title</c>, <c>updatedAt</c> (ms; the last message's time, not its reply's end).</summary>
+    /// <summary>Hash: <c>info</c> (JSON, never changes), <c>title</c>, <c>updatedAt</c> (ms; the last message's time, not its reply's end), <c>training</c> (yes | no; absent = no).</summary>
     public static RedisKey Conversation(string conversation) => $"chat:{{{conversation}}}:conversation";
 
     /// <summary>Hash: turn id → JSON.</summary>
@@ -47,6 +47,9 @@ internal static class Keys
 
     /// <summary>Sorted set: "conversation/reply" → when it began (ms), of the replies that are being written. Derived from the turns, mended at start.</summary>
     public static readonly RedisKey Running = "chat:running";
+
+    /// <summary>Set: ids of conversations whose owners consent to training. Leads to them; what counts is the conversation's own field <c>training</c>.</summary>
+    public static readonly RedisKey Consented = "chat:consented";
 
     /// <summary>Hash: content hash → JSON of a model that was served. Never changed.</summary>
     public static readonly RedisKey ModelRecords = "chat:models:records";

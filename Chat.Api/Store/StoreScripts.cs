@@ -122,4 +122,11 @@ internal static class StoreScripts
         redis.call('HSET', KEYS[1], 'title', ARGV[1])
         return 'ok'
         """;
+
+    /// <summary>Records the consent of a conversation that exists. Answers ok | gone.</summary>
+    public const string Consent = """
+        if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
+        redis.call('HSET', KEYS[1], 'training', ARGV[1])
+        return 'ok'
+        """;
 }

@@ -25,6 +25,7 @@ internal static class StoreService
             services.AddHostedService(sp => sp.GetRequiredService<ErasedText>());
         }
         services.AddSingleton(builder.Configuration.GetSection("Retention").Get<Retention>() ?? new());
+        services.AddSingleton(builder.Configuration.GetSection("Training").Get<Conversations.TrainingSettings>() ?? new());
         services.AddSingleton<ConversationStore>();
         services.AddSingleton<ReplyLog>();
     }

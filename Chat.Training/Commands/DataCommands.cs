@@ -11,7 +11,7 @@ using Spectre.Console;
 namespace Chat.Training.Commands;
 
 /// <summary><c>data fetch</c>: packages in, corpora out. <c>data clean</c>: quality control.</summary>
-public sealed class DataCommands(PluginCatalog plugins, IAnsiConsole console)
+public sealed class DataCommands(PluginCatalog plugins, InstructCommand instruct, IAnsiConsole console)
 {
     private sealed record CorpusRecord(string Name, string Extractor, string Language, string Licence, IReadOnlyList<string> Packages, int Documents, long Characters, string Sha256);
 
@@ -28,7 +28,7 @@ public sealed class DataCommands(PluginCatalog plugins, IAnsiConsole console)
             Needs npm, dotnet, apt-get and dpkg-deb only for packages of that kind. What is there already is not fetched again.
             """) { recipe, folder, only };
         fetch.SetAction((parse, cancel) => FetchAsync(parse.GetValue(recipe)!.FullName, parse.GetValue(folder)!.FullName, parse.GetValue(only) ?? [], cancel));
-        return new Command("data", "Text for training: fetch it, clean it.") { fetch, CreateClean(folder) };
+        return new Command("data", "Text for training: fetch it, clean it, make instructions of it.") { fetch, CreateClean(folder), instruct.Create(folder) };
     }
 
     private Command CreateClean(Option<DirectoryInfo> folder)

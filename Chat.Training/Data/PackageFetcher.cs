@@ -29,8 +29,9 @@ public sealed class PackageFetcher(string folder)
         {
             "npm" => await RunAndFind(work, "npm", ["pack", "--silent", "--pack-destination", work, $"{package.Name}@{package.Version}"], cancel),
             "apt" => await RunAndFind(work, "apt-get", ["download", package.Version is null ? package.Name : $"{package.Name}={package.Version}"], cancel),
+            "apt-records" => await AptRecords(work, cancel),
             "nuget" => await NuGet(work, package, cancel),
-            _ => throw new InvalidDataException($"Package {package.Name}: unknown manager '{package.Manager}'. Known: apt, npm, nuget."),
+            _ => throw new InvalidDataException($"Package {package.Name}: unknown manager '{package.Manager}'. Known: apt, apt-records, npm, nuget."),
         };
 
         var hash = Convert.ToHexStringLower(await SHA256.HashDataAsync(File.OpenRead(file), cancel));
@@ -65,8 +66,21 @@ public sealed class PackageFetcher(string folder)
             case "apt":
                 await Run(target, "dpkg-deb", ["-x", file, target], cancel);
                 break;
+            case "apt-records":
+                File.Copy(file, Path.Combine(target, Path.GetFileName(file)));
+                break;
         }
         await File.WriteAllTextAsync(stamp, hash, cancel);
+    }
+
+    /// <summary>What apt knows of all packages since its last update: sections and one line each.</summary>
+    private static async Task<string> AptRecords(string work, CancellationToken cancel)
+    {
+        var file = Path.Combine(work, "records.txt");
+        var records = await Run(work, "apt-cache", ["dumpavail"], cancel);
+        if (records.Length == 0) throw new InvalidOperationException("'apt-cache dumpavail' knows of no package: run 'apt-get update' first.");
+        await File.WriteAllTextAsync(file, records, cancel);
+        return file;
     }
 
     /// <summary>NuGet has no download verb: a project that asks for exactly this version is restored into the folder.</summary>
@@ -90,7 +104,7 @@ public sealed class PackageFetcher(string folder)
         return Directory.EnumerateFiles(work).Single();
     }
 
-    private static async Task Run(string work, string client, string[] arguments, CancellationToken cancel)
+    private static async Task<string> Run(string work, string client, string[] arguments, CancellationToken cancel)
     {
         var start = new ProcessStartInfo(client, arguments) { WorkingDirectory = work, RedirectStandardError = true, RedirectStandardOutput = true };
         Process process;
@@ -109,6 +123,7 @@ public sealed class PackageFetcher(string folder)
             await process.WaitForExitAsync(cancel);
             if (process.ExitCode != 0)
                 throw new InvalidOperationException($"'{client} {string.Join(' ', arguments)}' ended with {process.ExitCode}: {errors.Trim()} {(await output).Trim()}");
+            return await output;
         }
     }
 }

@@ -4,7 +4,7 @@ namespace Chat.Training.Data;
 /// A package of text, by name. npm and NuGet are pinned by version and hash. Debian keeps only the current version of a package, so for
 /// apt the version may be left out and the hash of what came is recorded instead.
 /// </summary>
-/// <param name="Manager"><c>npm</c>, <c>nuget</c> or <c>apt</c>.</param>
+/// <param name="Manager"><c>npm</c>, <c>nuget</c>, <c>apt</c>, or <c>apt-records</c>: what apt knows of all packages, whatever the name.</param>
 /// <param name="Sha256">Lower-case hex of the package file; required for npm and NuGet.</param>
 public sealed record PackageRecipe(string Manager, string Name, string? Version = null, string? Sha256 = null)
 {
