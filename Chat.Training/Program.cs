@@ -16,6 +16,7 @@ builder.Services.AddSingleton(AnsiConsole.Console);
 builder.Services.AddSingleton(new PluginCatalog(typeof(Program).Assembly));
 builder.Services.AddSingleton<DataCommands>();
 builder.Services.AddSingleton<TrainCommand>();
+builder.Services.AddSingleton<CompareCommand>();
 builder.Services.AddSingleton<ModelCommands>();
 builder.Services.AddSingleton<ConvertCommand>();
 using var host = builder.Build();
@@ -36,6 +37,7 @@ var root = new RootCommand("""
 {
     host.Services.GetRequiredService<DataCommands>().Create(),
     host.Services.GetRequiredService<TrainCommand>().Create(),
+    host.Services.GetRequiredService<CompareCommand>().Create(),
     host.Services.GetRequiredService<ModelCommands>().Export(),
     host.Services.GetRequiredService<ModelCommands>().Gguf(),
     host.Services.GetRequiredService<ModelCommands>().Evaluate(),
