@@ -48,6 +48,9 @@ evaluate: ## Scores of that folder into its card, and its replies to the fixed p
 cuge: ## CUGE-mini of the shipped pair, student = 100, into artifacts/cuge (a minute or two)
 	$(TRAINING) cuge Chat.Models/Shipped/chat-student Chat.Models/Shipped/chat-teacher
 
+reproduce-distillation: ## What each distillation objective is good for, five seeds on a generated corpus (minutes on two quiet cores; goes on where it was stopped)
+	dotnet run -c $(CONFIGURATION) --project tests/Chat.Reproductions -- distillation --folder artifacts/distillation
+
 PEER = dotnet run -c $(CONFIGURATION) --project tests/Chat.PeerBenchmark --
 
 bench-peer: ## Kernels against LLamaSharp on a synthetic 0.5B model (150 MB of its back end, 3 GB in artifacts/peer, minutes; nothing else should run)
@@ -68,4 +71,4 @@ bench-kernels: ## Products of packed weights alone under BenchmarkDotNet (two mi
 format: ## Check the formatting of the code
 	dotnet format Chat.sln --verify-no-changes
 
-.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate cuge bench-peer bench-kernels check-minilm bench-minilm format
+.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate cuge reproduce-distillation bench-peer bench-kernels check-minilm bench-minilm format

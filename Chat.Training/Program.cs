@@ -17,6 +17,7 @@ builder.Services.AddSingleton(new PluginCatalog(typeof(Program).Assembly));
 builder.Services.AddSingleton<DataCommands>();
 builder.Services.AddSingleton<InstructCommand>();
 builder.Services.AddSingleton<TrainCommand>();
+builder.Services.AddSingleton<CompareCommand>();
 builder.Services.AddSingleton<ModelCommands>();
 builder.Services.AddSingleton<ConvertCommand>();
 builder.Services.AddSingleton<EvaluateCommand>();
@@ -42,6 +43,7 @@ var root = new RootCommand("""
 {
     host.Services.GetRequiredService<DataCommands>().Create(),
     host.Services.GetRequiredService<TrainCommand>().Create(),
+    host.Services.GetRequiredService<CompareCommand>().Create(),
     host.Services.GetRequiredService<ModelCommands>().Export(),
     host.Services.GetRequiredService<ModelCommands>().Gguf(),
     host.Services.GetRequiredService<ConvertCommand>().Create(),

@@ -23,7 +23,7 @@ public sealed class RmsNorm : Module<Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         var wide = x.to_type(ScalarType.Float32);                                   // squares overflow in half precision
-        var scale = wide.square().mean([-1], keepdim: true).Plus(epsilon).rsqrt();  // [… 1]
+        var scale = (wide * wide).mean([-1], keepdim: true).Plus(epsilon).rsqrt();  // [… 1]
         return ((wide * scale).to_type(x.dtype) * weight).MoveToOuterDisposeScope();
     }
 }

@@ -38,7 +38,11 @@ public sealed class TrainCommand(PluginCatalog plugins, TimeProvider time, IAnsi
             .Start(progress =>
             {
                 var bars = new Dictionary<string, ProgressTask>();
-                state = run.Follow(message => console.MarkupLineInterpolated($"{message}"), update => Show(progress, bars, update), stop);
+                state = run.Follow(message => console.MarkupLineInterpolated($"{message}"), update =>
+                {
+                    if (update.Alarm is { } alarm) console.MarkupLineInterpolated($"[yellow]{alarm}[/]");
+                    Show(progress, bars, update);
+                }, stop);
             });
         console.MarkupLineInterpolated(state.Stage is null
             ? (FormattableString)$"Done: {state.TotalSteps:N0} steps, {state.Tokens:N0} tokens in {TimeSpan.FromSeconds((long)state.Seconds)}. Run folder: {run.Folder.Root}"

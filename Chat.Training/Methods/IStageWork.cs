@@ -15,7 +15,8 @@ public sealed record StageCursor(StreamCursor? Stream = null, TrajectoryState? T
 /// <param name="Loss">In nats.</param>
 /// <param name="Tokens">Real tokens of both sides that were learnt from.</param>
 /// <param name="Parts">Further figures by name, for the journal.</param>
-public sealed record UpdateReport(double Loss, long Tokens, IReadOnlyDictionary<string, double>? Parts = null);
+/// <param name="Alarm">What somebody should look at now.</param>
+public sealed record UpdateReport(double Loss, long Tokens, IReadOnlyDictionary<string, double>? Parts = null, string? Alarm = null);
 
 /// <summary>What the updates of a stage learn from, and how. One thread, the trainer's.</summary>
 public interface IStageWork

@@ -9,12 +9,32 @@ namespace Chat.Training.Methods;
 /// <param name="Validation">Token-mean loss in nats by corpus, on validation lines.</param>
 /// <param name="ContextGain">Nats a token that the right context saves against a wrong one, on validation lines.</param>
 /// <param name="Parts">What a loss is made of, and other figures of the update, by name.</param>
+/// <param name="Alarm">What went wrong in this update.</param>
 public sealed record JournalEntry(
     long Step, string Stage, double? Loss = null, double? GradientNorm = null, double? LearningRate = null, long? Tokens = null, double? TokensPerSecond = null,
     IReadOnlyDictionary<string, double>? Validation = null, IReadOnlyDictionary<string, double>? ContextGain = null,
-    IReadOnlyDictionary<string, double>? Parts = null)
+    IReadOnlyDictionary<string, double>? Parts = null, string? Alarm = null)
 {
     public static JsonSerializerOptions Json { get; } = new(JsonSerializerDefaults.Web) { DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
 
     public string ToLine() => JsonSerializer.Serialize(this, Json);
+}
+
+/// <summary>A run's journal as it is written: lines for programs, and events for TensorBoard (<c>tensorboard --logdir runs</c>).</summary>
+internal sealed class Journal(RunFolder folder, long firstStep, TimeProvider time) : IDisposable
+{
+    private readonly StreamWriter lines = new(folder.Journal, append: true) { AutoFlush = true };
+    private readonly TensorBoardLog events = new(folder.Root, firstStep, time);
+
+    public void Write(JournalEntry entry)
+    {
+        lines.WriteLine(entry.ToLine());
+        events.Write(entry);
+    }
+
+    public void Dispose()
+    {
+        lines.Dispose();
+        events.Dispose();
+    }
 }

@@ -36,7 +36,7 @@ public sealed class MasterAdamW : IDisposable
     public double GradientNorm()
     {
         using var scope = NewDisposeScope();
-        var squares = slots.Where(s => s.Weight.grad is not null).Select(s => s.Weight.grad!.to_type(ScalarType.Float32).square().sum()).ToArray();
+        var squares = slots.Where(s => s.Weight.grad is not null).Select(s => s.Weight.grad!.to_type(ScalarType.Float32)).Select(g => (g * g).sum()).ToArray();
         return squares.Length == 0 ? 0 : Math.Sqrt(stack(squares).sum().item<float>());
     }
 

@@ -50,7 +50,14 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
             held.Add(teacher);
         }
         ITeacher? signal = teacher is null ? null : new ModelTeacher(new EncoderDecoderScorer(teacher), objective.Temperature);
-        if (signal is not null && distil.TopK > 0) signal = new TopKTeacher(signal, distil.TopK, model.Config.VocabularySize);
+        if (signal is not null && distil.Cache is { } file)
+        {
+            TrainingRecipe.Require(objective.Temperature == 1, $"stage '{stage.Name}': a cache holds the teacher's words at temperature 1, not {objective.Temperature}");
+            var kept = new TeacherCache(Path.Combine(runs, file), CacheHeader(distil, model.Config.VocabularySize), signal);
+            held.Add(kept);
+            signal = kept;
+        }
+        else if (signal is not null && distil.TopK > 0) signal = new TopKTeacher(signal, distil.TopK, model.Config.VocabularySize);
         try { objective.Check(signal?.Kind ?? SignalKind.None); }
         catch (ArgumentException error) { throw new RecipeException($"Recipe: stage '{stage.Name}': {error.Message}", error); }
 
@@ -76,6 +83,13 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
             throw new RecipeException($"distil.teacher: '{name}' is neither a run with a checkpoint in {Path.GetFullPath(runs)} nor a model folder. Train it first, or name a folder, for example Chat.Models/Shipped/chat-teacher.");
         CheckVocabulary(name, Path.Combine(name, TokenizerFiles.HuggingFace));
         return ModelFolder.Open(name).LoadModel(dtype: student.WeightType);
+    }
+
+    private TeacherCacheHeader CacheHeader(DistilRecipe distil, int vocabulary)
+    {
+        var run = Path.Combine(runs, distil.Teacher!);
+        var weights = Directory.Exists(run) && new RunFolder(run).Newest is { } checkpoint ? ModelFolder.Hash(checkpoint) : ModelFolder.Hash(distil.Teacher!);
+        return new(weights, RecipeFile.Hash(folder.Tokenizer), vocabulary, distil.TopK > 0 ? SignalKind.TopK : SignalKind.Full, distil.TopK > 0 ? distil.TopK : vocabulary);
     }
 
     /// <summary>Token by token: equal sizes prove nothing.</summary>

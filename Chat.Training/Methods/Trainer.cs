@@ -22,7 +22,7 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
     /// <exception cref="DivergedException">The loss or the gradient is not finite.</exception>
     public RunState Train(StageRecipe stage, IStageWork work, MasterAdamW optimiser, ulong seed, RunState state, Func<HeldOutLosses> validate, CancellationToken stop)
     {
-        using var journal = new StreamWriter(folder.Journal, append: true) { AutoFlush = true };
+        using var journal = new Journal(folder, state.TotalSteps + 1, time);
         model.train();
         while (state.Step < stage.Steps && !stop.IsCancellationRequested)
         {
@@ -39,15 +39,15 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
                 Seconds = state.Seconds + seconds, Cursor = work.Cursor,
             };
             var speed = tokens / Math.Max(seconds, 1e-9);
-            journal.WriteLine(new JournalEntry(state.TotalSteps, stage.Name, loss, norm, rate, state.Tokens, Math.Round(speed), Parts: update.Parts).ToLine());
-            report?.Invoke(new TrainingProgress(stage, step, loss, speed, null));
+            journal.Write(new(state.TotalSteps, stage.Name, loss, norm, rate, state.Tokens, Math.Round(speed), Parts: update.Parts, Alarm: update.Alarm));
+            report?.Invoke(new TrainingProgress(stage, step, loss, speed, null, update.Alarm));
 
             if (step % stage.ValidateEvery == 0 || step == stage.Steps)
             {
                 var losses = validate();
                 model.train();
                 var mean = losses.Loss.Count == 0 ? double.NaN : losses.Loss.Values.Average();
-                journal.WriteLine(new JournalEntry(state.TotalSteps, stage.Name, Validation: losses.Loss, ContextGain: losses.ContextGain).ToLine());
+                journal.Write(new(state.TotalSteps, stage.Name, Validation: losses.Loss, ContextGain: losses.ContextGain));
                 report?.Invoke(new TrainingProgress(stage, step, loss, speed, losses.Loss));
                 work.Validated(mean);
                 state = state with { Cursor = work.Cursor };
@@ -86,4 +86,5 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
 
 /// <summary>What a progress bar shows.</summary>
 /// <param name="Validation">Set when a validation was just made.</param>
-public sealed record TrainingProgress(StageRecipe Stage, long Step, double Loss, double TokensPerSecond, IReadOnlyDictionary<string, double>? Validation);
+/// <param name="Alarm">What somebody should look at now.</param>
+public sealed record TrainingProgress(StageRecipe Stage, long Step, double Loss, double TokensPerSecond, IReadOnlyDictionary<string, double>? Validation, string? Alarm = null);

@@ -10,6 +10,8 @@ namespace Chat.Training.Objectives;
 /// <param name="text">Plain text, where <see cref="DistillationObjective.TextWeight"/> is not 0.</param>
 public sealed class DistillationWork(DistillationObjective objective, IReplyScorer student, ITeacher? teacher, TrajectorySource source, MixtureStream? text) : IStageWork
 {
+    private readonly DegenerationAlarm alarm = new();
+
     public StageCursor Cursor => new(Trajectories: source.State, Text: text?.Cursor);
 
     public UpdateReport Learn(double progress)
@@ -37,7 +39,9 @@ public sealed class DistillationWork(DistillationObjective objective, IReplyScor
         }
         var loss = parts.Total + textLoss;
         if (!double.IsFinite(loss)) throw new DivergedException($"The loss is {loss}");
-        return new(loss, tokens, Figures(update, parts, textLoss));
+        var figures = Figures(update, parts, textLoss);
+        var own = update.SelectMany(b => b.Rollouts).Where(r => r.Author is Author.Student or Author.Both).ToArray();
+        return new(loss, tokens, figures, own.Length == 0 ? null : alarm.Hear(own.Average(r => r.Length), DegenerationAlarm.Distinct(own.Select(r => r.Sample.Labels))));
     }
 
     public void Validated(double loss) => source.Validated(loss);

@@ -10,6 +10,7 @@ namespace Chat.Training.Recipes;
 /// <param name="Likelihood">Share of likelihood beside it, 0 to 1.</param>
 /// <param name="Temperature">Both sides' scores are divided by it before a divergence is measured.</param>
 /// <param name="TopK">The teacher says only its best so many tokens; 0: all.</param>
+/// <param name="Cache">File in the folder of runs where the teacher's words are kept and found again, for objectives that learn from the data's or the teacher's own replies.</param>
 /// <param name="Share">λ: how often replies are written, 0 to 1; else the data's are learnt from.</param>
 /// <param name="TeacherShare">α of the mixture that replies are drawn from, 0 up to below 1.</param>
 /// <param name="FilterTop">K of the teacher's filter.</param>
@@ -32,6 +33,7 @@ public sealed record DistilRecipe(
     double? Likelihood = null,
     double? Temperature = null,
     int TopK = 0,
+    string? Cache = null,
     double? Share = null,
     double? TeacherShare = null,
     int? FilterTop = null,

@@ -13,7 +13,9 @@ distillation.SetAction((parse, stop) =>
     var place = parse.GetValue(folder)!.FullName;
     var only = parse.GetValue(arms);
     var study = new DistillationStudy(place, parse.GetValue(seeds), parse.GetValue(steps), parse.GetValue(prompts), Console.WriteLine);
-    study.Run(only is { Length: > 0 } ? only : null, parse.GetValue(atOnce), stop);
+    var outcomes = study.Run(only is { Length: > 0 } ? only : null, parse.GetValue(atOnce), stop);
+    StudyReport.Write(place, outcomes);
+    Console.WriteLine(File.ReadAllText(Path.Combine(place, "report.md")));
     return Task.FromResult(0);
 });
 return await new RootCommand("Reproductions of papers' findings, in minutes to hours.") { distillation }.Parse(args).InvokeAsync();

@@ -41,6 +41,7 @@ public sealed class ResumeTests : IDisposable
         { "distillm2", """{"teacher":"teacher","replies":16}""" },
         { "gkd", """{"teacher":"teacher"}""" },
         { "kd", """{"teacher":"teacher","topK":20}""" },
+        { "tvd", """{"teacher":"teacher","cache":"words"}""" },
     };
 
     [Theory, MemberData(nameof(Distillations))]
