@@ -13,6 +13,9 @@ internal sealed class ReplyBeat : IDisposable
     // Answers that come within this time of each other go on together.
     private static readonly TimeSpan Together = TimeSpan.FromMilliseconds(50);
 
+    // A beat that is overdue; others join it meanwhile.
+    private static readonly TimeSpan Soon = TimeSpan.FromMilliseconds(1);
+
     private readonly StoreConnection connection;
     private readonly TimeSpan interval;
     private readonly TimeProvider time;
@@ -45,7 +48,7 @@ internal sealed class ReplyBeat : IDisposable
             {
                 isArmed = true;
                 var wait = interval - time.GetElapsedTime(lastBeat);
-                timer.Change(wait > TimeSpan.Zero ? wait : TimeSpan.Zero, Timeout.InfiniteTimeSpan);
+                timer.Change(wait > Soon ? wait : Soon, Timeout.InfiniteTimeSpan);
             }
             return beat.Task;
         }
