@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.ComponentModel.DataAnnotations;
 using System.Globalization;
 using System.Reflection;
@@ -13,6 +14,10 @@ namespace Chat.Models.Decoding;
 /// </summary>
 internal static class OptionBinder
 {
+    // Reflection is slow, and every reply's options come by.
+    private static readonly ConcurrentDictionary<Type, PropertyInfo[]> ByType = new();
+    private static readonly ConcurrentDictionary<PropertyInfo, (string Name, RangeAttribute? Range)> NamesAndRanges = new();
+
     public static IEnumerable<string> Names(DecodingOptions options) => Properties(options).Select(Name).Order(StringComparer.Ordinal);
 
     public static bool Knows(DecodingOptions options, string name) => Properties(options).Any(p => Name(p) == name);
@@ -47,10 +52,14 @@ internal static class OptionBinder
         return json;
     }
 
-    private static IEnumerable<PropertyInfo> Properties(DecodingOptions options) =>
-        options.GetType().GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(p => p.CanWrite);
+    private static PropertyInfo[] Properties(DecodingOptions options) =>
+        ByType.GetOrAdd(options.GetType(), static type => [.. type.GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(p => p.CanWrite)]);
 
-    private static string Name(PropertyInfo property) => JsonNamingPolicy.CamelCase.ConvertName(property.Name);
+    private static string Name(PropertyInfo property) => NamesAndRanges.GetOrAdd(property, Look).Name;
+
+    private static RangeAttribute? RangeOf(PropertyInfo property) => NamesAndRanges.GetOrAdd(property, Look).Range;
+
+    private static (string, RangeAttribute?) Look(PropertyInfo property) => (JsonNamingPolicy.CamelCase.ConvertName(property.Name), property.GetCustomAttribute<RangeAttribute>());
 
     private static InvalidOperationException Unsupported(PropertyInfo property) => new($"Option {Name(property)} has the type {property.PropertyType}, which has no wire form.");
 
@@ -115,7 +124,7 @@ internal static class OptionBinder
 
     private static double InRange(PropertyInfo property, double number)
     {
-        if (property.GetCustomAttribute<RangeAttribute>() is not { } range) return number;
+        if (RangeOf(property) is not { } range) return number;
         var (min, max) = (Convert.ToDouble(range.Minimum, CultureInfo.InvariantCulture), Convert.ToDouble(range.Maximum, CultureInfo.InvariantCulture));
         var inside = number <= max && (range.MinimumIsExclusive ? number > min : number >= min);
         return inside ? number : throw Invalid(property, JsonValue.Create(number), "must be" + Range(property));
@@ -166,7 +175,7 @@ internal static class OptionBinder
             throw new GenerationException(GenerationError.InvalidOption, $"{Name(property)} holds at most {length.MaximumLength} entries, not {count}.", Name(property));
     }
 
-    private static string Range(PropertyInfo property) => property.GetCustomAttribute<RangeAttribute>() is not { } r ? ""
+    private static string Range(PropertyInfo property) => RangeOf(property) is not { } r ? ""
         : FormattableString.Invariant($" {(r.MinimumIsExclusive ? "above" : "from")} {r.Minimum} {(r.MinimumIsExclusive ? "and at most" : "to")} {r.Maximum}");
 
     private static GenerationException Invalid(PropertyInfo property, JsonNode value, string rule)

@@ -10,7 +10,8 @@ public sealed class TokenTable
 {
     private readonly string[] texts;
     private readonly byte[][] bytes, firstBytes;
-    private readonly bool[] special;
+    private readonly bool[] isSpecial;
+    private readonly int[] special;
     private readonly int[] han;
     private readonly string[][] units, characters;
     private readonly Dictionary<string, int> ids = new(StringComparer.Ordinal);
@@ -29,7 +30,8 @@ public sealed class TokenTable
         this.texts = [.. texts];
         this.bytes = [.. bytes];
         this.firstBytes = firstBytes is null ? this.bytes : [.. firstBytes];
-        special = [.. bytes.Select((b, id) => b.Length == 0 && id != separator)];
+        isSpecial = [.. bytes.Select((b, id) => b.Length == 0 && id != separator)];
+        special = [.. Enumerable.Range(0, bytes.Count).Where(IsSpecial)];
         characters = [.. texts.Select((t, id) => id == separator ? [t] : Characters(t))];
         han = [.. texts.Select((t, id) => bytes[id].Length == 0 ? 0 : t.StartsWith('\uFFFE') ? bytes[id].Count(b => b is >= 0xE3 and <= 0xE9) : t.EnumerateRunes().TakeWhile(c => IsHan(c.Value)).Count())];
         units = [.. texts.Select((t, id) => bytes[id].Length == 0 || !Explodes(t) ? t.Length == 0 ? [] : [t] : Characters(t))];
@@ -63,7 +65,10 @@ public sealed class TokenTable
     public ReadOnlySpan<byte> FirstBytes(int id) => firstBytes[id];
 
     /// <summary>Stands for no text and does not end a turn either.</summary>
-    public bool IsSpecial(int id) => special[id];
+    public bool IsSpecial(int id) => isSpecial[id];
+
+    /// <summary>All of those, from the smallest id on.</summary>
+    public ReadOnlyMemory<int> Special => special;
 
     /// <summary>
     /// The pieces in which repetition is counted: characters of Chinese, Japanese, Korean and punctuation, whole tokens of alphabets (three

@@ -37,7 +37,7 @@ public sealed class EncoderDecoderLikelihood(EncoderDecoder model, ITextTokenize
             using var scope = NewDisposeScope();
             var batch = new Batch([.. numbers.Select(n => samples[n])]);
             var losses = Likelihood.TokenLosses(model, batch).data<float>().ToArray();                  // [B·T]
-            for (var b = 0; b < numbers.Length; b++)
+            for (var b = 0; b < numbers.Count; b++)
                 result[numbers[b]] = [.. losses.AsSpan(b * batch.ReplyLength, samples[numbers[b]].Labels.Length).ToArray().Select(loss => -(double)loss)];
         }
         return result;
@@ -50,22 +50,6 @@ public sealed class EncoderDecoderLikelihood(EncoderDecoder model, ITextTokenize
     public Sample Pack(IReadOnlyList<string> context, IReadOnlyList<int> labels) =>
         new(ContextPacker.Pack([.. context.Select(tokenizer.Encode)], TokenizerFile.Tokens, model.Config.MaxContext), [.. labels.Take(model.Config.MaxReply)]);
 
-    /// <summary>Numbers of samples, those of like length together, so many that a padded batch has about so many tokens.</summary>
-    internal static IEnumerable<int[]> Batches(IReadOnlyList<Sample> samples, int tokens)
-    {
-        var (batch, width) = (new List<int>(), 0);
-        foreach (var number in Enumerable.Range(0, samples.Count).OrderBy(n => samples[n].Context.Length + samples[n].Labels.Length).ThenBy(n => n))
-        {
-            var wider = Math.Max(width, samples[number].Context.Length + samples[number].Labels.Length);
-            if (batch.Count > 0 && wider * (batch.Count + 1) > tokens)
-            {
-                yield return [.. batch];
-                batch.Clear();
-                wider = samples[number].Context.Length + samples[number].Labels.Length;
-            }
-            batch.Add(number);
-            width = wider;
-        }
-        if (batch.Count > 0) yield return [.. batch];
-    }
+    /// <summary>Numbers of samples, those of like length together, so many that a padded batch has at most so many tokens.</summary>
+    internal static List<List<int>> Batches(IReadOnlyList<Sample> samples, int tokens) => MixtureStream.Cut(Enumerable.Range(0, samples.Count), n => samples[n], tokens);
 }

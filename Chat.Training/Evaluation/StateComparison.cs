@@ -47,7 +47,7 @@ public static class StateComparison
                 Values(p.gather(-1, ids).neg()), Values(q.gather(-1, ids).neg()), Values((p.exp() * (p - q)).sum(-1)), Values((q.exp() * (q - p)).sum(-1)),
                 Values(minimum(p, q).exp().sum(-1)), Values(best.exp()), Values(guess.eq(labels)),
             ];
-            for (var b = 0; b < numbers.Length; b++)
+            for (var b = 0; b < numbers.Count; b++)
                 states[numbers[b]] = [.. Enumerable.Range(b * batch.ReplyLength, texts[numbers[b]].Labels.Length).Select(i => new TokenState(
                     columns[0][i], columns[1][i], Math.Max(0, columns[2][i]), Math.Max(0, columns[3][i]), columns[4][i], (columns[5][i], columns[6][i] > 0)))];
         }

@@ -9,10 +9,10 @@ public sealed class SpecialTokensRule : ILogitsRule
     public RuleStage Stage => RuleStage.Ban;
 
     public IRowRule? Start(DecodingOptions options, TokenTable tokens, ReadOnlyMemory<int> dialogue) =>
-        new Row([.. Enumerable.Range(0, tokens.Count).Where(tokens.IsSpecial)], tokens.Separator);
+        new Row(tokens.Special, tokens.Separator);
 
-    private sealed class Row(int[] special, int separator) : IRowRule
+    private sealed class Row(ReadOnlyMemory<int> special, int separator) : IRowRule
     {
-        public void Apply(Span<float> scores, ReadOnlySpan<int> reply) => Bans.Ban(scores, special, separator);
+        public void Apply(Span<float> scores, ReadOnlySpan<int> reply) => Bans.Ban(scores, special.Span, separator);
     }
 }
