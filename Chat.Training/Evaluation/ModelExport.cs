@@ -36,7 +36,7 @@ public sealed class ModelExport(string runs, CorpusFolder corpora, TimeProvider 
 
     private IEnumerable<(TrainingRecipe, RunState)> Chain(TrainingRecipe recipe, Func<string, TrainingRecipe> recipes)
     {
-        for (var each = recipe; each is not null; each = each.Start is { } start ? recipes(start) : null)
+        for (var each = recipe; each is not null; each = each.Start is { } start && TrainingRun.ModelOf(start) is null ? recipes(start) : null)
         {
             yield return (each, new RunFolder(Path.Combine(runs, each.Name)).LoadState() ?? throw new RecipeException($"run '{each.Name}' has no checkpoint; train it first."));
         }

@@ -3,6 +3,8 @@ using System.Text;
 using System.Text.RegularExpressions;
 using Chat.Domain.Plugins;
 using Chat.Models.Architectures;
+using Chat.Models.Checkpoints;
+using Chat.Models.Tokenizers;
 using Chat.Training.Data;
 using Chat.Training.Recipes;
 using Chat.Training.Tokenization;
@@ -86,8 +88,30 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
             optimiser.Steps = state.OptimiserSteps;
             return;
         }
-        if (recipe.Start is { } start) new RunFolder(Path.Combine(runs, start)).LoadTensors(optimiser, weightsOnly: true);
+        if (recipe.Start is { } start)
+        {
+            if (ModelOf(start) is { } folder) LoadFolder(folder, optimiser);
+            else new RunFolder(Path.Combine(runs, start)).LoadTensors(optimiser, weightsOnly: true);
+        }
         optimiser.Scale("shared.weight", recipe.EmbeddingScale);
+    }
+
+    /// <summary>The path itself where it is a model folder, and <c>null</c> where it is the name of a run.</summary>
+    public static string? ModelOf(string start) => File.Exists(Path.Combine(start, ModelFolder.ConfigFileName)) && File.Exists(Path.Combine(start, Checkpoint.SingleFile)) ? start : null;
+
+    /// <exception cref="RecipeException">A model of another shape.</exception>
+    private void LoadFolder(string path, MasterAdamW optimiser)
+    {
+        using var model = ModelFolder.Open(path).LoadModel(dtype: ScalarType.Float32);
+        using var gradients = no_grad();
+        var given = model.named_parameters().ToDictionary(p => "weight/" + p.name, p => p.parameter);
+        foreach (var (name, master) in optimiser.State.Where(s => s.Name.StartsWith("weight/", StringComparison.Ordinal)))
+        {
+            if (!given.TryGetValue(name, out var weight) || !weight.shape.SequenceEqual(master.shape))
+                throw new RecipeException($"start: '{path}' has no {name[7..]} of [{string.Join(' ', master.shape)}]; the recipe's model must have its shape.");
+            master.copy_(weight);
+        }
+        optimiser.Publish();
     }
 
     private BytePairs Vocabulary(Action<string>? say)
@@ -95,8 +119,8 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
         if (File.Exists(folder.Tokenizer)) return TokenizerFile.Read(File.ReadAllText(folder.Tokenizer));
         if (recipe.Tokenizer.From is { } other)
         {
-            var source = new RunFolder(Path.Combine(runs, other)).Tokenizer;
-            if (!File.Exists(source)) throw new RecipeException($"tokenizer.from: run '{other}' has no vocabulary yet; train it first.");
+            var source = ModelOf(other) is { } model ? Path.Combine(model, TokenizerFiles.HuggingFace) : Path.Combine(runs, other, TokenizerFiles.HuggingFace);
+            if (!File.Exists(source)) throw new RecipeException($"tokenizer.from: '{other}' is no model folder, nor a run with a vocabulary; train it first.");
             File.Copy(source, folder.Tokenizer);
             return TokenizerFile.Read(File.ReadAllText(folder.Tokenizer));
         }

@@ -7,7 +7,7 @@ namespace Chat.Training.Recipes;
 /// <param name="Seed">All random choices follow from it.</param>
 /// <param name="HeldOut">Regular expression over scenes (<c>campaign/file#n</c>): documents that match are never trained on.</param>
 /// <param name="Validation">Dialogue corpora whose held-out part gives the validation loss, for example wesnoth-en and wesnoth-zh.</param>
-/// <param name="Start">Name of a run whose newest weights are taken instead of fresh ones; its vocabulary must be this run's (<c>tokenizer.from</c>).</param>
+/// <param name="Start">Name of a run whose newest weights are taken instead of fresh ones, or a model folder; its vocabulary must be this run's (<c>tokenizer.from</c>).</param>
 /// <param name="EmbeddingScale">
 /// Word embeddings are multiplied by it before the first step. Fresh ones have a deviation of 0.02, a fraction of what the first attention
 /// adds to them: a word's identity then reaches the encoder's output late (DECISIONS.md). 16 or more puts that right.
@@ -55,7 +55,7 @@ public sealed record CardRecipe(string Id, string Licence, string Notes, JsonObj
 
 /// <param name="Vocabulary">Tokens, specials and bytes among them.</param>
 /// <param name="Corpora">Corpus to the number of characters that are counted, from documents spread evenly over it.</param>
-/// <param name="From">Name of a run whose vocabulary is taken: teacher and student share one.</param>
+/// <param name="From">Name of a run, or a model folder, whose vocabulary is taken: teacher and student share one.</param>
 public sealed record TokenizerRecipe(int Vocabulary = 0, IReadOnlyDictionary<string, long>? Corpora = null, string? From = null);
 
 /// <summary>Sizes of the encoder-decoder (EVA2.0's architecture).</summary>

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Chat.Domain.Plugins;
+using Chat.Models.Checkpoints;
 using Chat.Training.Data;
 using Chat.Training.Methods;
 using Chat.Training.Recipes;
@@ -176,6 +177,26 @@ public sealed class ResumeTests : IDisposable
         Assert.Equal(File.ReadAllText(Path.Combine(root, "first-run", "tokenizer.json")), File.ReadAllText(Path.Combine(root, "next-run", "tokenizer.json")));
         var (before, after) = (Validation("first-run"), Validation("next-run"));
         Assert.Equal(before, after, 0.001);
+    }
+
+    [Fact]
+    public void A_run_that_starts_from_a_model_folder_takes_its_weights_and_its_vocabulary()
+    {
+        Follow("first-run", null);
+        var folder = Directory.CreateDirectory(Path.Combine(root, "model")).FullName;
+        var run = new RunFolder(Path.Combine(root, "first-run"));
+        using (var model = run.LoadModel(TorchSharp.torch.ScalarType.BFloat16)) EvaWeights.Save(model, Path.Combine(folder, Checkpoint.SingleFile));
+        File.Copy(run.Config, Path.Combine(folder, ModelFolder.ConfigFileName));
+        File.Copy(run.Tokenizer, Path.Combine(folder, "tokenizer.json"));
+        var next = Recipe("next-run") with { Start = folder, Tokenizer = new TokenizerRecipe(From: folder), Stages = [Stage("only") with { Steps = 1, LearningRate = 1e-9, Dropout = 0 }] };
+
+        new TrainingRun(next, "hash", root, Corpora, Plugins, TimeProvider.System).Follow(null, null, default);
+
+        Assert.Equal(File.ReadAllText(run.Tokenizer), File.ReadAllText(Path.Combine(root, "next-run", "tokenizer.json")));
+        Assert.Equal(Validation("first-run"), Validation("next-run"), 0.001);
+
+        var other = next with { Name = "other-shape", Model = next.Model with { Width = 48 } };
+        Assert.Contains("must have its shape", Assert.Throws<RecipeException>(() => new TrainingRun(other, "hash", root, Corpora, Plugins, TimeProvider.System).Follow(null, null, default)).Message, StringComparison.Ordinal);
     }
 
     private double Validation(string run) => (double)JsonNode.Parse(Lines(run).Last(l => l.Contains("validation", StringComparison.Ordinal)))!["validation"]!["wesnoth-en"]!;
