@@ -9,7 +9,8 @@ namespace Chat.Training.Methods;
 /// <param name="Stream">Of the mixture, where samples come straight from it.</param>
 /// <param name="Trajectories">Of the replies that a distillation learns from.</param>
 /// <param name="Text">Of the plain text learnt beside them.</param>
-public sealed record StageCursor(StreamCursor? Stream = null, TrajectoryState? Trajectories = null, StreamCursor? Text = null);
+/// <param name="Alarm">What is watched of the student's own replies.</param>
+public sealed record StageCursor(StreamCursor? Stream = null, TrajectoryState? Trajectories = null, StreamCursor? Text = null, IReadOnlyDictionary<string, AlarmFigure>? Alarm = null);
 
 /// <summary>What an update found.</summary>
 /// <param name="Loss">In nats.</param>

@@ -8,11 +8,10 @@ namespace Chat.Training.Objectives;
 /// </summary>
 /// <param name="teacher">Needed where <see cref="DistillationObjective.NeedsTeacher"/>.</param>
 /// <param name="text">Plain text, where <see cref="DistillationObjective.TextWeight"/> is not 0.</param>
-public sealed class DistillationWork(DistillationObjective objective, IReplyScorer student, ITeacher? teacher, TrajectorySource source, MixtureStream? text) : IStageWork
+/// <param name="alarm">Stands where <paramref name="source"/> does.</param>
+public sealed class DistillationWork(DistillationObjective objective, IReplyScorer student, ITeacher? teacher, TrajectorySource source, MixtureStream? text, DegenerationAlarm alarm) : IStageWork
 {
-    private readonly DegenerationAlarm alarm = new();
-
-    public StageCursor Cursor => new(Trajectories: source.State, Text: text?.Cursor);
+    public StageCursor Cursor => new(Trajectories: source.State, Text: text?.Cursor, Alarm: alarm.State);
 
     public UpdateReport Learn(double progress)
     {
