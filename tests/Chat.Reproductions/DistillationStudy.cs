@@ -80,7 +80,7 @@ internal sealed class DistillationStudy(string folder, int seeds, int steps, int
         Parallel.ForEach(Enumerable.Range(1, seeds), new() { MaxDegreeOfParallelism = atOnce, CancellationToken = stop }, seed =>
         {
             var start = $"start-{seed}";
-            Follow(Recipe(start, seed, Student, start: null, "sample-mean", null, 1500, 0.004), stop);
+            Follow(Recipe(start, seed, Student, start: null, "sample-mean", null, 500, 0.004), stop);
             foreach (var (arm, number) in arms.Select((arm, i) => (arm, i)))
             {
                 lock (sync)

@@ -3,7 +3,7 @@ using Chat.Reproductions;
 
 var folder = new Option<DirectoryInfo>("--folder") { Description = "Where runs and results are kept; the same folder goes on", DefaultValueFactory = _ => new DirectoryInfo("artifacts/distillation") };
 var seeds = new Option<int>("--seeds") { Description = "Students of each arm", DefaultValueFactory = _ => 5 };
-var steps = new Option<int>("--steps") { Description = "Updates of each arm, after the common start", DefaultValueFactory = _ => 300 };
+var steps = new Option<int>("--steps") { Description = "Updates of each arm, after the common start", DefaultValueFactory = _ => 500 };
 var prompts = new Option<int>("--prompts") { Description = "Held-out prompts", DefaultValueFactory = _ => 400 };
 var atOnce = new Option<int>("--at-once") { Description = "Students trained beside each other, one core each", DefaultValueFactory = _ => Environment.ProcessorCount };
 var arms = new Option<string[]>("--arm") { Description = "Only this arm (may be given several times): " + string.Join(", ", DistillationStudy.Arms.Select(a => a.Name)) };
