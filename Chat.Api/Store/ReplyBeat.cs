@@ -93,10 +93,19 @@ internal sealed class ReplyBeat : IDisposable
             isSending = false;
         }
         if (calls.Count == 0) return;
-        var batch = connection.Batch();
-        var answers = calls.ConvertAll(call => call.On(batch));
-        try { batch.Execute(); }
-        catch (RedisException) { }     // every answer says so
+        List<Task<RedisResult>> answers = [];
+        try
+        {
+            var batch = connection.Batch();
+            answers = calls.ConvertAll(call => call.On(batch));
+            batch.Execute();
+        }
+        catch (RedisException) when (answers.Count > 0) { }     // every answer says so
+        catch (Exception e)                                     // the connection is closed: nobody may wait for ever
+        {
+            foreach (var call in calls) call.SetException(e);
+            return;
+        }
         await Task.WhenAll((IEnumerable<Task>)answers).WaitAsync(Together, time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         for (var i = 0; i < calls.Count; i++) _ = AnswerAsync(calls[i], answers[i]);
     }
