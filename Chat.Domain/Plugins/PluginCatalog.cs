@@ -59,6 +59,10 @@ public sealed class PluginCatalog
     public PluginDescription Get(string kind, string name) =>
         plugins.TryGetValue((kind, name), out var plugin) ? plugin : throw new UnknownPluginException(kind, name, OfKind(kind).Select(p => p.Name));
 
+    /// <summary>A new plugin of a contract that is marked <see cref="PluginKindAttribute"/>, one that needs nothing to be made.</summary>
+    /// <exception cref="UnknownPluginException">No such plugin; the message lists the known ones.</exception>
+    public T Create<T>(string name) where T : class => (T)Activator.CreateInstance(Get(typeof(T).GetCustomAttribute<PluginKindAttribute>()!.Kind, name).Type)!;
+
     private static string KindOf(Type type)
     {
         var kinds = type.GetInterfaces().Concat(BaseTypes(type))

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Text.Json;
 using Chat.Training.Methods;
 using Chat.Training.Recipes;
 using ScottPlot;
@@ -34,7 +33,7 @@ public sealed class CompareCommand(IAnsiConsole console)
         if (!Directory.Exists(folder)) throw new RecipeException($"There is no folder of runs at {folder}. Train one first, or name its place with --runs.");
         string[] found = [.. Directory.EnumerateDirectories(folder).Where(d => File.Exists(Path.Combine(d, "journal.jsonl"))).Select(d => Path.GetFileName(d)).Order(StringComparer.Ordinal)];
         if (names.FirstOrDefault(name => !found.Contains(name)) is { } missing) throw new RecipeException($"There is no run '{missing}' in {folder}. Here are: {string.Join(", ", found)}.");
-        var compared = (names.Length > 0 ? names : found).Select(name => (Name: name, Run: new RunFolder(Path.Combine(folder, name)))).Select(r => (r.Name, State: r.Run.LoadState(), Entries: Read(r.Run.Journal))).ToArray();
+        var compared = (names.Length > 0 ? names : found).Select(name => (Name: name, Run: new RunFolder(Path.Combine(folder, name)))).Select(r => (r.Name, State: r.Run.LoadState(), Entries: JournalEntry.Read(r.Run.Journal))).ToArray();
 
         var table = new Table().AddColumn("");
         foreach (var (name, _, _) in compared) table.AddColumn(new TableColumn(Markup.Escape(name)).RightAligned());
@@ -58,9 +57,6 @@ public sealed class CompareCommand(IAnsiConsole console)
 
         IEnumerable<string> Keys(Func<JournalEntry, IReadOnlyDictionary<string, double>?> of) => compared.SelectMany(r => r.Entries).SelectMany(e => of(e)?.Keys ?? []).Distinct().Order(StringComparer.Ordinal);
     }
-
-    private static JournalEntry[] Read(string journal) =>
-        [.. File.ReadLines(journal).Where(line => line.EndsWith('}')).Select(line => JsonSerializer.Deserialize<JournalEntry>(line, JournalEntry.Json)!)];
 
     private static string? Mean(JournalEntry[] entries, Func<JournalEntry, double?> of) =>
         entries.Select(of).OfType<double>().TakeLast(Last).ToArray() is { Length: > 0 } values ? Text(values.Average()) : null;

@@ -97,7 +97,7 @@ public sealed class DataCommands(PluginCatalog plugins, InstructCommand instruct
 
     private CorpusRecord Extract(CorpusRecipe corpus, string unpacked, string folder, CancellationToken cancel)
     {
-        var extractor = (IExtractor)Activator.CreateInstance(plugins.Get("extractor", corpus.Extractor).Type)!;
+        var extractor = plugins.Create<IExtractor>(corpus.Extractor);
         var path = Path.Combine(folder, corpus.Name + ".jsonl.gz");
         var characters = 0L;
         var documents = DocumentFile.Write(path, extractor.Extract(unpacked, corpus).Select(document =>

@@ -74,7 +74,7 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
 
     private async Task<int> RunAsync(Request request, CancellationToken cancel)
     {
-        var judge = request.Judge is { } name ? (IJudge)Activator.CreateInstance(plugins.Get("judge", name).Type)! : null;
+        var judge = request.Judge is { } name ? plugins.Create<IJudge>(name) : null;
         var prompts = PromptFile.Parse(await File.ReadAllLinesAsync(request.Prompts, cancel));
         using var teacher = request.Teacher is { } path ? new EvaluatedModel(path, time) : null;
         var results = new List<ModelResult>();
@@ -181,7 +181,7 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
         return sets.ToDictionary(set => set.Name, set =>
         {
             Response[] responses = [.. Enumerable.Range(0, times).SelectMany(t => set.Numbers.Select(n => new Response(replies[t * asked.Length + n], asked[n].References, asked[n].Language, asked[n].Turns)))];
-            return new SetMeasures([.. plugins.OfKind("metric").SelectMany(p => TextMetricCatalog.Create(plugins, p.Name).Prepare(responses)).Select(m => Bootstrap.Repeated(m, set.Numbers.Length, times))], set.Numbers.Length);
+            return new SetMeasures([.. plugins.OfKind("metric").SelectMany(p => plugins.Create<ITextMetric>(p.Name).Prepare(responses)).Select(m => Bootstrap.Repeated(m, set.Numbers.Length, times))], set.Numbers.Length);
         });
     }
 

@@ -1,6 +1,7 @@
 using Chat.Models.Architectures;
 using Chat.Training.Evaluation.Metrics;
 using Chat.Training.Methods;
+using Chat.Training.Objectives;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -71,7 +72,7 @@ public static class StateComparison
     }
 
     private static Tensor Rows(EncoderDecoder model, Tensor contexts, Tensor mask, Tensor replies) =>
-        nn.functional.log_softmax(model.Forward(contexts, mask, replies).to_type(ScalarType.Float32), -1);
+        RowLoss.Logprobs(model.Forward(contexts, mask, replies));
 
     private static double[] Values(Tensor x) => [.. x.to_type(ScalarType.Float64).flatten().data<double>()];
 }

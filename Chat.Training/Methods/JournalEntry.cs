@@ -17,6 +17,9 @@ public sealed record JournalEntry(
 {
     public static JsonSerializerOptions Json { get; } = new(JsonSerializerDefaults.Web) { DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
 
+    /// <summary>A journal's lines; one that a dying process left half-written is not among them.</summary>
+    public static JournalEntry[] Read(string journal) => [.. File.ReadLines(journal).Where(line => line.EndsWith('}')).Select(line => JsonSerializer.Deserialize<JournalEntry>(line, Json)!)];
+
     public string ToLine() => JsonSerializer.Serialize(this, Json);
 }
 

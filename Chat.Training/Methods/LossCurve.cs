@@ -1,4 +1,3 @@
-using System.Text.Json;
 using ScottPlot;
 
 namespace Chat.Training.Methods;
@@ -10,7 +9,7 @@ public static class LossCurve
 
     public static void Draw(string journal, string png, string title)
     {
-        var entries = File.ReadLines(journal).Select(line => JsonSerializer.Deserialize<JournalEntry>(line, JournalEntry.Json)!).ToArray();
+        var entries = JournalEntry.Read(journal);
         using var plot = new Plot();
         plot.Title(title);
         plot.XLabel("step");

@@ -36,12 +36,12 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
         {
             if (plugins.OfKind(Method).All(p => p.Name != stage.Method)) throw new UnknownPluginException("method or objective", stage.Method, plugins.OfKind(Method).Concat(plugins.OfKind(Objective)).Select(p => p.Name));
             TrainingRecipe.Require(stage.Distil is null, $"stage '{stage.Name}': distil is for objectives, and '{stage.Method}' is a method");
-            var method = (ITrainingMethod)Activator.CreateInstance(plugins.Get(Method, stage.Method).Type)!;
+            var method = plugins.Create<ITrainingMethod>(stage.Method);
             return new(new MethodWork(model, method, Stream(sources, cursor?.Stream), stage.Accumulate), tokens, []);
         }
 
         var distil = stage.Distil ?? new();
-        var objective = distil.Apply(stage.Method, ((IObjective)Activator.CreateInstance(plugins.Get(Objective, stage.Method).Type)!).Default);
+        var objective = distil.Apply(stage.Method, plugins.Create<IObjective>(stage.Method).Default);
         List<IDisposable> held = [];
         EncoderDecoder? teacher = null;
         if (objective.NeedsTeacher)

@@ -148,7 +148,7 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
 
     private MixtureSource Source(MixtureRecipe mixture, StageRecipe stage, BytePairEncoder encoder, Action<string>? say)
     {
-        var sampler = (ISampler)Activator.CreateInstance(plugins.Get("sampler", mixture.As).Type)!;
+        var sampler = plugins.Create<ISampler>(mixture.As);
         var corpus = Tokens(mixture.Corpus, encoder, say);
         return new MixtureSource(mixture.Corpus, corpus, sampler, sampler.Places(corpus, new SampleLimits(stage.MaxContext, stage.MaxReply)), mixture.Weight);
     }

@@ -33,8 +33,6 @@ public interface ITeacher
 /// <param name="temperature">Its scores are divided by it.</param>
 public sealed class ModelTeacher(IReplyScorer model, double temperature = 1) : ITeacher
 {
-    private const int ChunkRows = 1024;
-
     public SignalKind Kind => SignalKind.Full;
 
     public ITeacherRows Score(Batch batch)
@@ -54,10 +52,10 @@ public sealed class ModelTeacher(IReplyScorer model, double temperature = 1) : I
         {
             var labels = batch.RowLabels();
             var found = new double[labels.Length];
-            for (var from = 0; from < labels.Length; from += ChunkRows)
+            for (var from = 0; from < labels.Length; from += RowLoss.ChunkRows)
             {
                 using var scope = NewDisposeScope();
-                var count = Math.Min(ChunkRows, labels.Length - from);
+                var count = Math.Min(RowLoss.ChunkRows, labels.Length - from);
                 Logprobs(from, count).gather(1, tensor(labels.AsSpan(from, count).ToArray()).unsqueeze(1)).squeeze(1).to_type(ScalarType.Float64).data<double>().CopyTo(found.AsSpan(from, count));
             }
             return found;

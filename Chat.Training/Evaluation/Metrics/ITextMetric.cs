@@ -27,13 +27,6 @@ public interface ITextMetric
     IReadOnlyList<Measure> Prepare(IReadOnlyList<Response> responses);
 }
 
-/// <summary>The metrics a catalog knows.</summary>
-public static class TextMetricCatalog
-{
-    /// <exception cref="UnknownPluginException">No such metric.</exception>
-    public static ITextMetric Create(PluginCatalog plugins, string name) => (ITextMetric)Activator.CreateInstance(plugins.Get("metric", name).Type)!;
-}
-
 /// <summary>Statistics that are means of one number a response.</summary>
 public static class Statistics
 {

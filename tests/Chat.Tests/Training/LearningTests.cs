@@ -21,7 +21,7 @@ public class LearningTests
     {
         using var model = Tiny(ScalarType.Float32);
         using var optimiser = new MasterAdamW(model.named_parameters(), 0);
-        var method = (ITrainingMethod)Activator.CreateInstance(Plugins.Get("method", name).Type)!;
+        var method = Plugins.Create<ITrainingMethod>(name);
         var loss = 0f;
 
         for (var step = 0; step < 150; step++)
@@ -41,7 +41,7 @@ public class LearningTests
     {
         using var model = Tiny(ScalarType.Float32);
         using var gradients = no_grad();
-        var method = (ITrainingMethod)Activator.CreateInstance(Plugins.Get("method", name).Type)!;
+        var method = Plugins.Create<ITrainingMethod>(name);
         var wide = new Sample([.. Enumerable.Repeat(20, 20), 2, 3], [.. Enumerable.Repeat(30, 12), 2]);
         Batch narrow = new([Four[0]]), two = new([wide, Four[1]]), all = new([Four[0], wide, Four[1]]);
         using var first = method.Loss(model, narrow);

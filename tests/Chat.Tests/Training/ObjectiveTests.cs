@@ -27,7 +27,7 @@ public sealed class ObjectiveTests : IDisposable
         return new TabularModel(Words, End, Longest, (_, _) => 4 * random.NextDouble() - 2).Filled();
     }
 
-    private static DistillationObjective Preset(string name) => ((IObjective)Activator.CreateInstance(Plugins.Get("objective", name).Type)!).Default;
+    private static DistillationObjective Preset(string name) => Plugins.Create<IObjective>(name).Default;
 
     [Fact]
     public void The_eleven_are_there() => Assert.Equal(["distillm", "distillm2", "dpkd", "gkd", "kd", "minillm", "opd", "seqkd", "sft", "skd", "tvd"], Plugins.OfKind("objective").Select(o => o.Name));

@@ -17,7 +17,7 @@ public class JudgeTests
     [Theory, MemberData(nameof(Judges))]
     public async Task Every_judge_ties_equal_replies_is_blind_to_places_and_repeats_itself(string name)
     {
-        var judge = (IJudge)Activator.CreateInstance(Plugins.Get("judge", name).Type)!;
+        var judge = Plugins.Create<IJudge>(name);
         JudgedPair pair = Pair("well met", "no", "well met, friend"), swapped = Pair("no", "well met", "well met, friend");
 
         Assert.Equal(Verdict.Tie, await judge.CompareAsync(Pair("same", "same", "same"), new ByLength(), default));

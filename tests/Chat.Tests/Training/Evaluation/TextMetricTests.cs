@@ -14,7 +14,7 @@ public class TextMetricTests
     private static Response Said(string text, string language = "en", string[]? references = null, string[]? context = null) => new(text, references ?? [], language, context ?? []);
 
     private static double Value(string metric, string figure, params Response[] responses) =>
-        TextMetricCatalog.Create(Plugins, metric).Prepare(responses).Single(m => m.Name == figure).Value(Bootstrap.All(responses.Length));
+        Plugins.Create<ITextMetric>(metric).Prepare(responses).Single(m => m.Name == figure).Value(Bootstrap.All(responses.Length));
 
     private static double Value(string metric, params Response[] responses) => Value(metric, metric, responses);
 
@@ -87,7 +87,7 @@ public class TextMetricTests
     [Theory, MemberData(nameof(Metrics))]
     public void Every_metric_is_in_range_blind_to_order_and_safe_on_nothing(string name)
     {
-        var metric = TextMetricCatalog.Create(Plugins, name);
+        var metric = Plugins.Create<ITextMetric>(name);
         foreach (var measure in metric.Prepare([])) Assert.Equal(0, measure.Value([]));
 
         var word = Gen.Int[0, 7].Select(i => ((string[])["the", "cat", "sat", "on", "mats", "。", "好", ""])[i]);
