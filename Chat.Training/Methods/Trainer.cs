@@ -23,6 +23,7 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
     public RunState Train(StageRecipe stage, IStageWork work, MasterAdamW optimiser, ulong seed, RunState state, Func<HeldOutLosses> validate, CancellationToken stop)
     {
         using var journal = new Journal(folder, state.TotalSteps + 1, time);
+        using var span = TrainingMeter.Spans.StartActivity("stage")?.SetTag(TrainingMeter.Stage, stage.Name);
         model.train();
         while (state.Step < stage.Steps && !stop.IsCancellationRequested)
         {
@@ -39,11 +40,14 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
                 Seconds = state.Seconds + seconds, Cursor = work.Cursor,
             };
             var speed = tokens / Math.Max(seconds, 1e-9);
-            journal.Write(new(state.TotalSteps, stage.Name, loss, norm, rate, state.Tokens, Math.Round(speed), Parts: update.Parts, Alarm: update.Alarm));
+            var entry = new JournalEntry(state.TotalSteps, stage.Name, loss, norm, rate, state.Tokens, Math.Round(speed), Parts: update.Parts, Alarm: update.Alarm);
+            journal.Write(entry);
+            TrainingMeter.Updated(entry, tokens, seconds);
             report?.Invoke(new TrainingProgress(stage, step, loss, speed, null, update.Alarm));
 
             if (step % stage.ValidateEvery == 0 || step == stage.Steps)
             {
+                using var validation = TrainingMeter.Spans.StartActivity("validation");
                 var losses = validate();
                 model.train();
                 var mean = losses.Loss.Count == 0 ? double.NaN : losses.Loss.Values.Average();
