@@ -40,7 +40,7 @@ train-teacher: ## The teacher in runs/teacher, after train-data (hours; Ctrl-C s
 train-student: ## The student in runs/student, after train-teacher, whose vocabulary it takes (an hour or more)
 	$(TRAINING) train $(RECIPES)/student.json --threads $(THREADS)
 
-worker: ## A training worker for the jobs of /api/training (REDIS=localhost:6379; finished models go where `make run` keeps its own)
+worker: ## A training worker for what is queued at /api/training/jobs (REDIS=localhost:6379; finished models go where `make run` keeps its own)
 	$(TRAINING) worker --redis $(REDIS) --models Chat.Api/data/models --threads $(THREADS)
 
 export: ## The run's newest checkpoint as a model folder, artifacts/chat-RUN (RUN=teacher, student or small)

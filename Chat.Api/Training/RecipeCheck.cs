@@ -12,20 +12,16 @@ namespace Chat.Api.Training;
 internal static partial class RecipeCheck
 {
     private const int LargestRecipe = 256 * 1024, MostStages = 100;
-    private static readonly JsonDocumentOptions Strict = new() { AllowDuplicateProperties = false };
 
     /// <param name="plugins">The worker's; none where no worker has come yet.</param>
     /// <exception cref="ChatException">What is wrong.</exception>
     public static JsonObject Read(JsonElement? given, bool register, IReadOnlyList<WorkerPlugin> plugins)
     {
         if (given is not { ValueKind: JsonValueKind.Object } recipe) throw ChatException.Invalid("'recipe' is missing; it is an object, the content of a training recipe.");
-        var text = recipe.GetRawText();
-        if (text.Length > LargestRecipe) throw new ChatException(ChatError.TooLarge, $"The recipe has {text.Length} characters; at most {LargestRecipe} are allowed.");
-        JsonObject read;
-        try { read = JsonNode.Parse(text, documentOptions: Strict)!.AsObject(); }
-        catch (JsonException e) { throw ChatException.Invalid($"'recipe' cannot be read: {e.Message}"); }
+        if (recipe.GetRawText().Length is var length && length > LargestRecipe) throw new ChatException(ChatError.TooLarge, $"The recipe has {length} characters; at most {LargestRecipe} are allowed.");
         if (!JsonBody.HasWholeTexts(recipe)) throw ChatException.Invalid("A string in 'recipe' holds half a surrogate pair.");
 
+        var read = JsonObject.Create(recipe.Clone())!;
         if (Text(read, "name") is not { } name || !Name().IsMatch(name)) throw ChatException.Invalid("recipe.name is 1 to 64 letters, digits, dots and dashes, a letter or digit first.");
         if (!(read["seed"] is JsonValue seed && seed.TryGetValue<ulong>(out _))) throw ChatException.Invalid("recipe.seed is a whole number from 0 on.");
         if (read["stages"] is not JsonArray { Count: > 0 and <= MostStages } stages) throw ChatException.Invalid($"recipe.stages is a list of 1 to {MostStages} stages.");

@@ -13,14 +13,14 @@ namespace Chat.Api.Training;
 /// <param name="Register">Whether the run becomes a registered model; true where it is not said. Then the recipe has a card.</param>
 public sealed record NewTrainingJob(JsonElement? Recipe, bool? Evaluate, bool? Register);
 
-/// <summary>/api/training, for admins: jobs of their tenant for the training workers.</summary>
+/// <summary>/api/training/jobs, for admins: jobs of their tenant for the training workers.</summary>
 internal static class TrainingEndpoints
 {
     private static readonly TimeSpan Look = TimeSpan.FromMilliseconds(500), Silence = TimeSpan.FromSeconds(15);
 
     public static void MapTraining(this WebApplication app)
     {
-        var jobs = app.MapGroup("/api/training").WithTags("training").RequireAuthorization(Admins.Policy)
+        var jobs = app.MapGroup("/api/training/jobs").WithTags("training").RequireAuthorization(Admins.Policy)
             .ProducesProblem(StatusCodes.Status401Unauthorized).ProducesProblem(StatusCodes.Status403Forbidden).ProducesProblem(StatusCodes.Status429TooManyRequests);
 
         jobs.MapGet("", (ClaimsPrincipal user, TrainingJobs training, int limit = 50) => limit is >= 1 and <= 200
@@ -36,7 +36,7 @@ internal static class TrainingEndpoints
             if (job is { Evaluate: true, Register: false }) throw ChatException.Invalid("'evaluate' needs 'register': what is measured is the model folder.");
             await training.SubmitAsync(job);
             logger.LogInformation("{User} submitted training job {Job}, {Name}", caller.User, job.Id, job.Name);
-            return Results.Created($"/api/training/{job.Id}", await training.ReadAsync(caller.Tenant, job.Id));
+            return Results.Created($"/api/training/jobs/{job.Id}", await training.ReadAsync(caller.Tenant, job.Id));
         }).WithName("submitTrainingJob").WithSummary("Queues a recipe for the training workers: train, export, evaluate, register. For admins.")
             .Produces<TrainingJobInfo>(StatusCodes.Status201Created).ProducesProblem(StatusCodes.Status400BadRequest).ProducesProblem(StatusCodes.Status409Conflict).ProducesProblem(StatusCodes.Status413PayloadTooLarge);
 

@@ -28,7 +28,7 @@ public sealed class TrainingBench : IAsyncDisposable
     public static Task<ChatServer> ServeAsync(RedisServer redis, string folder, bool mayLogErrors = false, params (string, string)[] settings) => ChatServer.StartAsync(
         Store.Redis, redis, folder, mayLogErrors, [("Models:Folder", Path.Combine(AppContext.BaseDirectory, "Models", "m1")), ("Limits:Enabled", "false"), .. settings]);
 
-    public WorkerProcess Work(string device = "here/cpu", double lease = 3, params (string, string)[] environment)
+    public WorkerProcess Work(string device = "here/cpu", double lease = 2, params (string, string)[] environment)
     {
         var worker = WorkerProcess.Start(Redis.Configuration, Folder, device, lease, environment);
         workers.Add(worker);
@@ -36,14 +36,14 @@ public sealed class TrainingBench : IAsyncDisposable
     }
 
     /// <summary>A recipe of seconds, with all that a resumed run must get right: dropout, two stages, checkpoints between whose steps a run can be cut.</summary>
-    public static JsonObject Recipe(string name, int steps = 300) => JsonNode.Parse($$"""
+    public static JsonObject Recipe(string name, int steps = 400) => JsonNode.Parse($$"""
         {
           "name": "{{name}}", "seed": 5,
           "tokenizer": { "vocabulary": 300, "corpora": { "small-talk-en": 20000 } },
           "model": { "width": 32, "feedForward": 64, "heads": 2, "encoderLayers": 1, "decoderLayers": 1, "headWidth": 16, "maxContext": 64, "maxReply": 24 },
           "heldOut": "/\\d*77$", "validation": ["small-talk-en"],
           "stages": [
-            { "name": "first", "method": "token-mean", "steps": {{steps}}, "batchTokens": 600, "learningRate": 0.003, "maxContext": 40, "maxReply": 24, "warmup": 3, "dropout": 0.1, "validateEvery": 100, "saveEvery": 40,
+            { "name": "first", "method": "token-mean", "steps": {{steps}}, "batchTokens": 600, "learningRate": 0.003, "maxContext": 40, "maxReply": 24, "warmup": 3, "dropout": 0.1, "validateEvery": 100, "saveEvery": 100,
               "mixture": [{ "corpus": "small-talk-en", "as": "dialogue", "weight": 1 }] },
             { "name": "second", "method": "sample-mean", "steps": 20, "batchTokens": 600, "learningRate": 0.001, "maxContext": 40, "maxReply": 24, "saveEvery": 15,
               "mixture": [{ "corpus": "small-talk-en", "as": "dialogue", "weight": 1 }] }
@@ -55,12 +55,12 @@ public sealed class TrainingBench : IAsyncDisposable
     /// <returns>The job's id.</returns>
     public async Task<string> SubmitAsync(JsonObject recipe, bool register = false)
     {
-        using var answer = await Http.PostAsJsonAsync("/api/training", new JsonObject { ["recipe"] = recipe, ["register"] = register });
+        using var answer = await Http.PostAsJsonAsync("/api/training/jobs", new JsonObject { ["recipe"] = recipe, ["register"] = register });
         Assert.True(answer.IsSuccessStatusCode, await answer.Content.ReadAsStringAsync());
         return (string)JsonNode.Parse(await answer.Content.ReadAsStringAsync())!["id"]!;
     }
 
-    public async Task<JsonObject> ReadAsync(string job) => (await Http.GetFromJsonAsync<JsonObject>($"/api/training/{job}"))!;
+    public async Task<JsonObject> ReadAsync(string job) => (await Http.GetFromJsonAsync<JsonObject>($"/api/training/jobs/{job}"))!;
 
     /// <summary>Waits until the job is so; one that fails instead fails the test with its error and the workers' words.</summary>
     public async Task<JsonObject> UntilAsync(string job, Func<JsonObject, bool> isSo)

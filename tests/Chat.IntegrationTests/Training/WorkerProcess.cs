@@ -28,7 +28,7 @@ public sealed class WorkerProcess : IAsyncDisposable
     public string Output => string.Join('\n', output);
 
     /// <param name="folder">Holds <c>runs</c>; finished models go to <c>models</c>.</param>
-    public static WorkerProcess Start(string redis, string folder, string device = "here/cpu", double lease = 3, params (string Name, string Value)[] environment)
+    public static WorkerProcess Start(string redis, string folder, string device, double lease, params (string Name, string Value)[] environment)
     {
         var start = new ProcessStartInfo("dotnet",
             [Program, "worker", "--redis", redis, "--data", folder, "--runs", Path.Combine(folder, "runs"), "--models", Path.Combine(folder, "models"), "--threads", "1", "--device", device, "--lease", lease.ToString(CultureInfo.InvariantCulture)])
@@ -46,11 +46,22 @@ public sealed class WorkerProcess : IAsyncDisposable
         process.WaitForExit();
     }
 
+    /// <summary>It stands still, with all that it holds, until <see cref="Resume"/>.</summary>
+    public void Suspend() => Signal("STOP");
+
+    public void Resume() => Signal("CONT");
+
+    private void Signal(string name)
+    {
+        using var kill = Process.Start("kill", [$"-{name}", $"{process.Id}"]);
+        kill.WaitForExit();
+    }
+
     /// <summary>SIGTERM.</summary>
     /// <returns>The exit code.</returns>
     public async Task<int> EndAsync()
     {
-        using var terminate = Process.Start("kill", ["-TERM", $"{process.Id}"]);
+        Signal("TERM");
         await process.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(120));
         return process.ExitCode;
     }

@@ -11,6 +11,7 @@ using Microsoft.Extensions.Logging;
 namespace Chat.IntegrationTests.Training;
 
 /// <summary>Training as a service: real workers as processes, a real Redis, a gateway; recipes of seconds.</summary>
+[Collection(nameof(Alone))]
 public sealed class WorkerTests
 {
     [Fact]
@@ -53,7 +54,7 @@ public sealed class WorkerTests
             using var http = other.Http();
             Assert.Equal(["m1", "chat-tiny"], await ServedAsync(http));
             await SpeaksAsync(http);
-            Assert.Equal("finished", (string)(await http.GetFromJsonAsync<JsonObject>($"/api/training/{job}"))!["state"]!);
+            Assert.Equal("finished", (string)(await http.GetFromJsonAsync<JsonObject>($"/api/training/jobs/{job}"))!["state"]!);
         }
     }
 
@@ -69,7 +70,7 @@ public sealed class WorkerTests
         await bench.InTheMiddleAsync(cancelled);
         Assert.Equal("cancelling", (string)(await PostAsync(bench.Http, cancelled, "cancel"))["state"]!);
         var stopped = await bench.UntilAsync(cancelled, j => (string)j["state"]! == "cancelled");
-        Assert.InRange(TrainingBench.StepOf(stopped), 45, 299);
+        Assert.InRange(TrainingBench.StepOf(stopped), 45, 419);
         Assert.Equal(TrainingBench.StepOf(stopped), (long)stopped["progress"]!["checkpoint"]!);
         await PostAsync(bench.Http, cancelled, "resume");
         await bench.FinishedAsync(cancelled);
@@ -85,6 +86,17 @@ public sealed class WorkerTests
         Assert.Contains($"-{second.Id}-", (string)taken["worker"]!, StringComparison.Ordinal);
         await bench.FinishedAsync(killed);
 
+        // Suspended: its lease ends, yet it holds the run's folder; whoever takes the job gives it back, and who wakes up finds that it lost it.
+        var suspended = await bench.SubmitAsync(TrainingBench.Recipe("suspended"));
+        await bench.InTheMiddleAsync(suspended);
+        second.Suspend();
+        var third = bench.Work();
+        await Until.TrueAsync(() => third.Output.Contains("is held by another process", StringComparison.Ordinal));
+        second.Resume();
+        await Until.TrueAsync(() => second.Output.Contains($"Job {suspended} is no longer this worker's", StringComparison.Ordinal));
+        await bench.FinishedAsync(suspended);
+        third.Kill();
+
         // Asked to end: it gives the job back.
         var ended = await bench.SubmitAsync(TrainingBench.Recipe("ended"));
         await bench.InTheMiddleAsync(ended);
@@ -94,7 +106,7 @@ public sealed class WorkerTests
         bench.Work();
         await bench.FinishedAsync(ended);
 
-        foreach (var run in new[] { "cancelled", "killed", "ended" }) Assert.Equal(bench.WeightsOf("whole"), bench.WeightsOf(run));
+        foreach (var run in new[] { "cancelled", "killed", "suspended", "ended" }) Assert.Equal(bench.WeightsOf("whole"), bench.WeightsOf(run));
     }
 
     [Fact]
@@ -108,7 +120,7 @@ public sealed class WorkerTests
         var seen = new HashSet<string>();
         await Until.TrueAsync(async () =>
         {
-            var running = JsonNode.Parse(await bench.Http.GetStringAsync("/api/training"))!.AsArray().Where(j => (string)j!["state"]! == "running").Select(j => (string)j!["name"]!).ToList();
+            var running = JsonNode.Parse(await bench.Http.GetStringAsync("/api/training/jobs"))!.AsArray().Where(j => (string)j!["state"]! == "running").Select(j => (string)j!["name"]!).ToList();
             Assert.True(running.Count <= 1, string.Join(", ", running));
             seen.UnionWith(running);
             return (await Task.WhenAll(jobs.Select(bench.ReadAsync))).All(j => (string)j["state"]! == "finished");
@@ -130,18 +142,18 @@ public sealed class WorkerTests
     {
         await using var bench = await TrainingBench.StartAsync(mayLogErrors: true);
         var worker = bench.Work();
-        var job = await bench.SubmitAsync(TrainingBench.Recipe("away", steps: 2000));
+        var job = await bench.SubmitAsync(TrainingBench.Recipe("away", steps: 100_000));
         var step = await bench.InTheMiddleAsync(job, least: 10);
 
         if (what == "dies") bench.Redis.Kill();
         else bench.Redis.Suspend();
         var journal = Path.Combine(bench.Folder, "runs", "away", "journal.jsonl");
         await Until.TrueAsync(() => worker.Output.Contains("Redis does not answer", StringComparison.Ordinal) && File.ReadAllLines(journal).Length > step + 50);
-        Assert.Equal(HttpStatusCode.ServiceUnavailable, (await bench.Http.GetAsync($"/api/training/{job}")).StatusCode);
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, (await bench.Http.GetAsync($"/api/training/jobs/{job}")).StatusCode);
         if (what == "dies") await bench.Redis.RestartAsync();
         else bench.Redis.Resume();
 
-        await Until.TrueAsync(async () => (await bench.Http.GetAsync($"/api/training/{job}")).IsSuccessStatusCode);
+        await Until.TrueAsync(async () => (await bench.Http.GetAsync($"/api/training/jobs/{job}")).IsSuccessStatusCode);
         await bench.UntilAsync(job, j => TrainingBench.StepOf(j) > step + 50);
         await PostAsync(bench.Http, job, "cancel");
         var stopped = await bench.UntilAsync(job, j => (string)j["state"]! == "cancelled");
@@ -203,7 +215,7 @@ public sealed class WorkerTests
 
     private static async Task<JsonObject> PostAsync(HttpClient http, string job, string verb)
     {
-        using var answer = await http.PostAsync($"/api/training/{job}/{verb}", null);
+        using var answer = await http.PostAsync($"/api/training/jobs/{job}/{verb}", null);
         Assert.True(answer.IsSuccessStatusCode, await answer.Content.ReadAsStringAsync());
         return JsonNode.Parse(await answer.Content.ReadAsStringAsync())!.AsObject();
     }
@@ -211,7 +223,7 @@ public sealed class WorkerTests
     /// <summary>All that the job's events tell, until they end.</summary>
     private static async Task<List<JsonObject>> FollowAsync(HttpClient http, string job)
     {
-        using var answer = await http.GetAsync($"/api/training/{job}/events", HttpCompletionOption.ResponseHeadersRead);
+        using var answer = await http.GetAsync($"/api/training/jobs/{job}/events", HttpCompletionOption.ResponseHeadersRead);
         Assert.Equal("text/event-stream", answer.Content.Headers.ContentType?.MediaType);
         using var lines = new StreamReader(await answer.Content.ReadAsStreamAsync());
         var told = new List<JsonObject>();
