@@ -114,8 +114,8 @@ public sealed class WorkerTests
     {
         await using var bench = await TrainingBench.StartAsync();
         var jobs = new List<string>();
-        foreach (var name in new[] { "one", "two" }) jobs.Add(await bench.SubmitAsync(TrainingBench.Recipe(name, steps: 100)));
-        foreach (var _ in new[] { 1, 2 }) bench.Work(lease: 60);
+        foreach (var name in new[] { "one", "two" }) jobs.Add(await bench.SubmitAsync(TrainingBench.Recipe(name, steps: 60)));
+        foreach (var _ in new[] { 1, 2 }) bench.Work(lease: 30);
 
         var seen = new HashSet<string>();
         await Until.TrueAsync(async () =>
@@ -123,6 +123,7 @@ public sealed class WorkerTests
             var running = JsonNode.Parse(await bench.Http.GetStringAsync("/api/training/jobs"))!.AsArray().Where(j => (string)j!["state"]! == "running").Select(j => (string)j!["name"]!).ToList();
             Assert.True(running.Count <= 1, string.Join(", ", running));
             seen.UnionWith(running);
+            await Task.Delay(50);
             return (await Task.WhenAll(jobs.Select(bench.ReadAsync))).All(j => (string)j["state"]! == "finished");
         }, seconds: 240);
         Assert.Equal(["one", "two"], seen.Order());
@@ -131,7 +132,7 @@ public sealed class WorkerTests
         var long1 = await bench.SubmitAsync(TrainingBench.Recipe("long", steps: 100_000));
         await bench.InTheMiddleAsync(long1, least: 1);
         var beside = await bench.SubmitAsync(TrainingBench.Recipe("beside", steps: 20));
-        bench.Work(device: "here/other", lease: 60);
+        bench.Work(device: "here/other", lease: 30);
         Assert.Equal("here/other", (string)(await bench.UntilAsync(beside, j => j["device"] is not null))["device"]!);
         await bench.FinishedAsync(beside);
         Assert.Equal("running", (string)(await bench.ReadAsync(long1))["state"]!);
