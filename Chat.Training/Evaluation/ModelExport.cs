@@ -21,6 +21,7 @@ public sealed class ModelExport(string runs, CorpusFolder corpora, TimeProvider 
         var card = recipe.Card ?? throw new RecipeException($"recipe '{recipe.Name}' has no card.");
         if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any()) throw new RecipeException($"folder {folder} is not empty, and a model folder never changes.");
         var trained = Chain(recipe, recipes).Reverse().ToArray();
+        var begun = trained[0].Recipe.Start is { } start ? ModelFolder.Open(start).Card : null;
         var run = new RunFolder(Path.Combine(runs, recipe.Name));
 
         var vocabulary = File.ReadAllText(run.Tokenizer);
@@ -31,10 +32,10 @@ public sealed class ModelExport(string runs, CorpusFolder corpora, TimeProvider 
         File.WriteAllText(Path.Combine(folder, "tokenizer.json"), vocabulary);
         File.WriteAllText(Path.Combine(folder, "generation_config.json"), GenerationConfig(card, config));
         var bytes = new FileInfo(Path.Combine(folder, Checkpoint.SingleFile)).Length;
-        ModelCard.Write(folder, ModelCard.Describe(card, recipe, config, trained, corpora, commit, time.GetUtcNow(), bytes));
+        ModelCard.Write(folder, ModelCard.Describe(card, recipe, config, trained, begun, corpora, commit, time.GetUtcNow(), bytes));
     }
 
-    private IEnumerable<(TrainingRecipe, RunState)> Chain(TrainingRecipe recipe, Func<string, TrainingRecipe> recipes)
+    private IEnumerable<(TrainingRecipe Recipe, RunState State)> Chain(TrainingRecipe recipe, Func<string, TrainingRecipe> recipes)
     {
         for (var each = recipe; each is not null; each = each.Start is { } start && TrainingRun.ModelOf(start) is null ? recipes(start) : null)
         {
