@@ -10,10 +10,14 @@ namespace Chat.Training.Methods;
 /// <param name="ContextGain">Nats a token that the right context saves against a wrong one, on validation lines.</param>
 /// <param name="Parts">What a loss is made of, and other figures of the update, by name.</param>
 /// <param name="Alarm">What went wrong in this update.</param>
+/// <param name="Replies">What greedy replies to held-out prompts are worth, on validation lines of stages with <c>quality</c>.</param>
+/// <param name="Seconds">What an update's replies and its teacher took of it, where there are any.</param>
+/// <param name="Ended">Why the stage ends before its last step.</param>
 public sealed record JournalEntry(
     long Step, string Stage, double? Loss = null, double? GradientNorm = null, double? LearningRate = null, long? Tokens = null, double? TokensPerSecond = null,
     IReadOnlyDictionary<string, double>? Validation = null, IReadOnlyDictionary<string, double>? ContextGain = null,
-    IReadOnlyDictionary<string, double>? Parts = null, string? Alarm = null)
+    IReadOnlyDictionary<string, double>? Parts = null, string? Alarm = null,
+    ReplyFigures? Replies = null, UpdateSeconds? Seconds = null, string? Ended = null)
 {
     public static JsonSerializerOptions Json { get; } = new(JsonSerializerDefaults.Web) { DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
 

@@ -20,7 +20,7 @@ public sealed record OpenStage(IStageWork Work, long Tokens, IReadOnlyList<IDisp
 }
 
 /// <summary>Opens what a stage learns from: the mixture for a method; for an objective the teacher, the engine that writes and the text beside it as well.</summary>
-public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFolder folder, string runs, PluginCatalog plugins)
+public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFolder folder, string runs, PluginCatalog plugins, TimeProvider time)
 {
     private const string Method = "method", Objective = "objective";
 
@@ -61,12 +61,13 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
         try { objective.Check(signal?.Kind ?? SignalKind.None); }
         catch (ArgumentException error) { throw new RecipeException($"Recipe: stage '{stage.Name}': {error.Message}", error); }
 
+        var clock = new WorkClock(time);
         var vocabulary = TokenTable.From(Tokenizer(folder.Tokenizer), model.Config.VocabularySize);
-        var models = new RolloutModels(model, teacher, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root);
+        var models = new RolloutModels(model, teacher, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root, clock);
         held.Add(models);
         var trajectories = new TrajectorySource(objective.Replies, objective.Delivery.NeedsLogprobs, models, at => Stream(sources, at), stage.BatchTokens, stage.Accumulate, recipe.Seed, cursor?.Trajectories);
         var text = objective.TextWeight == 0 ? null : Stream([.. distil.Text!.Select(source)], cursor?.Text);
-        return new(new DistillationWork(objective, new EncoderDecoderScorer(model), signal, trajectories, text, new(cursor?.Alarm)), tokens, held);
+        return new(new DistillationWork(objective, new EncoderDecoderScorer(model), signal, trajectories, text, new(cursor?.Alarm), clock), tokens, held);
     }
 
     private MixtureStream Stream(IReadOnlyList<MixtureSource> sources, StreamCursor? at) => new(sources, new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens, recipe.Seed, at);

@@ -65,14 +65,16 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
             using var optimiser = new MasterAdamW(model.named_parameters(), stage.WeightDecay);
             Restore(optimiser, state);
             var held = new HeldOutSet(recipe.Validation.Select(name => (name, HeldOut(name, encoder))), new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens);
-            using var work = new StageSetup(recipe, stage, folder, runs, plugins).Open(model, state.Cursor, mixture => Source(mixture, stage, encoder, say));
+            using var replies = stage.Quality is null ? null : Replies(stage, model);
+            using var work = new StageSetup(recipe, stage, folder, runs, plugins, time).Open(model, state.Cursor, mixture => Source(mixture, stage, encoder, say));
             say?.Invoke($"{stage.Name}: {EncoderDecoder.ParameterCount(model.Config):N0} parameters, {work.Tokens:N0} tokens in {stage.Mixture.Count} corpora, {held.Samples} held-out samples");
 
-            state = new Trainer(model, folder, time, report).Train(stage, work.Work, optimiser, recipe.Seed, state, () => held.Losses(model), stop);
+            state = new Trainer(model, folder, time, report).Train(stage, work.Work, optimiser, recipe.Seed, state, () => new(held.Losses(model), replies?.Score()), stop);
             if (stop.IsCancellationRequested && state.Step < stage.Steps) return state;
+            if (Trainer.HasBest(stage, state)) folder.LoadTensors(optimiser, weightsOnly: true, folder.Best);
 
             var next = recipe.Stages.SkipWhile(s => s != stage).Skip(1).FirstOrDefault();
-            state = state with { Stage = next?.Name, Step = 0, OptimiserSteps = 0, Cursor = null, Best = null, SinceBest = 0 };
+            state = state with { Stage = next?.Name, Step = 0, OptimiserSteps = 0, Cursor = null, Best = null, SinceBest = 0, Quality = null };
             folder.Save(state, optimiser);
             if (stop.IsCancellationRequested) return state;
         }
@@ -166,5 +168,10 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
         return corpus;
     }
 
-    private TokenizedCorpus HeldOut(string name, BytePairEncoder encoder) => TokenizedCorpus.Encode(corpora.Read(name).Where(d => heldOut.IsMatch(d.Scene)), encoder);
+    private TokenizedCorpus HeldOut(string name, BytePairEncoder encoder) => TokenizedCorpus.Encode(HeldOut(name), encoder);
+
+    private IEnumerable<Document> HeldOut(string name) => corpora.Read(name).Where(d => heldOut.IsMatch(d.Scene));
+
+    private HeldOutReplies Replies(StageRecipe stage, EncoderDecoder model) => new(model, [.. recipe.Validation.Select(name => (name, (IReadOnlyList<Document>)[.. HeldOut(name)]))], stage.Quality!.Prompts,
+        new ByteLevelTokenizer(TokenizerJson.Load(folder.Tokenizer), TokenizerFile.Tokens), new(stage.MaxContext, stage.MaxReply), get_num_threads(), folder.Root);
 }

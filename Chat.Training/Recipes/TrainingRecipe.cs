@@ -36,6 +36,7 @@ public sealed record TrainingRecipe(
         Require(Model.Width > 0 && Model.FeedForward > 0 && Model.Heads > 0 && Model.HeadWidth > 0 && Model.EncoderLayers > 0 && Model.DecoderLayers > 0, "model: all sizes must be positive");
         Require(EmbeddingScale > 0 && double.IsFinite(EmbeddingScale), $"embeddingScale {EmbeddingScale} must be positive");
         foreach (var stage in Stages) stage.Check();
+        Require(Validation.Count > 0 || Stages.All(s => s.Quality is null), "quality: it looks at replies to held-out prompts, and validation names no corpus");
         return this;
     }
 
@@ -71,8 +72,9 @@ public sealed record ModelRecipe(int Width, int FeedForward, int Heads, int Enco
 /// <param name="Schedule"><c>constant</c>, <c>cosine</c>, <c>linear</c> (both fall to <paramref name="FinalShare"/> of the rate) or <c>noam</c>; all after a linear warm-up.</param>
 /// <param name="ValidateEvery">Steps between two validations.</param>
 /// <param name="SaveEvery">Steps between two checkpoints.</param>
-/// <param name="Patience">Validations without a better loss after which the stage ends; 0 never.</param>
+/// <param name="Patience">Validations without a better loss after which the stage ends with its best weights; 0 never.</param>
 /// <param name="Distil">What an objective is to do otherwise than its preset, and who teaches.</param>
+/// <param name="Quality">Validations look at replies too, and the stage ends with the weights that gave the best.</param>
 public sealed record StageRecipe(
     string Name,
     string Method,
@@ -92,7 +94,8 @@ public sealed record StageRecipe(
     int ValidateEvery = 200,
     int SaveEvery = 200,
     int Patience = 0,
-    DistilRecipe? Distil = null)
+    DistilRecipe? Distil = null,
+    QualityStopRecipe? Quality = null)
 {
     internal void Check()
     {
@@ -105,9 +108,18 @@ public sealed record StageRecipe(
         Require(Schedule is "constant" or "cosine" or "linear" or "noam", $"schedule '{Schedule}' is none of constant, cosine, linear, noam");
         Require(Dropout is >= 0 and < 1, $"dropout {Dropout} must be in [0, 1)");
         Require(Warmup >= 0 && ValidateEvery > 0 && SaveEvery > 0 && Patience >= 0, "warmup and patience must not be negative, validateEvery and saveEvery be positive");
+        Require(Quality is null or { Prompts: > 0, Patience: >= 0, MinDelta: >= 0 and < 1 }, "quality: prompts must be positive, patience not negative, minDelta in [0, 1)");
         Require(Mixture.Count > 0 && Mixture.All(m => m.Weight > 0), "mixture: at least one corpus, all weights positive");
     }
 }
+
+/// <summary>
+/// Ends a stage by what the model says, greedily, to held-out prompts of the recipe's validation corpora: where Rouge-L stops rising, or, in a distillation, where replies collapse.
+/// </summary>
+/// <param name="Prompts">Of all corpora together.</param>
+/// <param name="Patience">Validations without a better Rouge-L after which the stage ends; 0: only a collapse ends it.</param>
+/// <param name="MinDelta">What Rouge-L, 0 to 1, must rise by to count as better.</param>
+public sealed record QualityStopRecipe(int Prompts = 64, int Patience = 5, double MinDelta = 0.001);
 
 /// <summary>One corpus of a mixture.</summary>
 /// <param name="Corpus">Its file lies in the data folder, or with the repository's own corpora.</param>

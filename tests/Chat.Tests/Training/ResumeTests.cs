@@ -218,6 +218,7 @@ public sealed class ResumeTests : IDisposable
     {
         var entry = JsonNode.Parse(line)!.AsObject();
         entry.Remove("tokensPerSecond");
+        entry.Remove("seconds");
         return entry.ToJsonString();
     })];
 
