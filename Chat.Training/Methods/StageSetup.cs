@@ -49,13 +49,16 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
             teacher = Teacher(distil.Teacher ?? throw new RecipeException($"Recipe: stage '{stage.Name}': {stage.Method} needs distil.teacher, a run or a model folder."), model);
             held.Add(teacher);
         }
-        ITeacher? signal = teacher is null ? null : new ModelTeacher(new EncoderDecoderScorer(teacher), objective.Temperature);
+        IReplyScorer? scorer = teacher is null ? null : new EncoderDecoderScorer(teacher);
+        var kept = scorer is not null && objective.Delivery.NeedsLogprobs ? new KeptRows(scorer) : null;
+        if (kept is not null) held.Insert(0, kept);
+        ITeacher? signal = scorer is null ? null : new ModelTeacher(kept ?? scorer, objective.Temperature);
         if (signal is not null && distil.Cache is { } file)
         {
             TrainingRecipe.Require(objective.Temperature == 1, $"stage '{stage.Name}': a cache holds the teacher's words at temperature 1, not {objective.Temperature}");
-            var kept = new TeacherCache(Path.Combine(runs, file), CacheHeader(distil, model.Config.VocabularySize), signal);
-            held.Add(kept);
-            signal = kept;
+            var words = new TeacherCache(Path.Combine(runs, file), CacheHeader(distil, model.Config.VocabularySize), signal);
+            held.Add(words);
+            signal = words;
         }
         else if (signal is not null && distil.TopK > 0) signal = new TopKTeacher(signal, distil.TopK, model.Config.VocabularySize);
         try { objective.Check(signal?.Kind ?? SignalKind.None); }
@@ -63,7 +66,7 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
 
         var clock = new WorkClock(time);
         var vocabulary = TokenTable.From(Tokenizer(folder.Tokenizer), model.Config.VocabularySize);
-        var models = new RolloutModels(model, teacher, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root, clock);
+        var models = new RolloutModels(model, teacher, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root, clock, kept);
         held.Add(models);
         var trajectories = new TrajectorySource(objective.Replies, objective.Delivery.NeedsLogprobs, models, at => Stream(sources, at), stage.BatchTokens, stage.Accumulate, recipe.Seed, cursor?.Trajectories);
         var text = objective.TextWeight == 0 ? null : Stream([.. distil.Text!.Select(source)], cursor?.Text);

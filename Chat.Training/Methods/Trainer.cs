@@ -51,9 +51,8 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
                 using var validation = TrainingMeter.Spans.StartActivity("validation");
                 var (losses, replies) = validate();
                 model.train();
-                var mean = losses.Loss.Count == 0 ? double.NaN : losses.Loss.Values.Average();
-                work.Validated(mean);
-                state = Judged(stage, state with { Cursor = work.Cursor }, mean, replies);
+                if (losses.Loss.Count > 0) work.Validated(losses.Loss.Values.Average());
+                state = Judged(stage, state with { Cursor = work.Cursor }, losses, replies);
                 var ending = Ending(stage, state);
                 journal.Write(new(state.TotalSteps, stage.Name, Validation: losses.Loss, ContextGain: losses.ContextGain, Replies: replies, Ended: ending));
                 report?.Invoke(new TrainingProgress(stage, step, loss, speed, losses.Loss, state, ending));
@@ -76,8 +75,10 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
 
     private static bool BestIsNow(StageRecipe stage, RunState state) => HasBest(stage, state) && (stage.Quality is null ? state.SinceBest : state.Quality!.Since) == 0;
 
-    private static RunState Judged(StageRecipe stage, RunState state, double mean, ReplyFigures? replies)
+    private static RunState Judged(StageRecipe stage, RunState state, HeldOutLosses losses, ReplyFigures? replies)
     {
+        if (losses.Loss.Count == 0) return state;
+        var mean = losses.Loss.Values.Average();
         state = mean < (state.Best ?? double.PositiveInfinity) ? state with { Best = mean, SinceBest = 0 } : state with { SinceBest = state.SinceBest + 1 };
         return stage.Quality is null || replies is null ? state
             : state with { Quality = ReplyQuality.After(state.Quality, replies, state.TotalSteps, stage.Quality.MinDelta, state.Cursor?.Alarm) };

@@ -17,7 +17,9 @@ namespace Chat.Training.Objectives;
 /// <param name="batchTokens">Tokens scored together, both sides with their pads.</param>
 /// <param name="scratch">A folder for the weights on their way from torch to the kernels.</param>
 /// <param name="clock">Hears how long it takes.</param>
-public sealed class RolloutModels(EncoderDecoder student, EncoderDecoder? teacher, TokenTable tokens, int longest, int batchTokens, int threads, string scratch, WorkClock? clock = null) : IRolloutModels, IDisposable
+/// <param name="teacherRows">Keeps what the teacher reads when replies are scored, for who asks about them next.</param>
+public sealed class RolloutModels(EncoderDecoder student, EncoderDecoder? teacher, TokenTable tokens, int longest, int batchTokens, int threads, string scratch, WorkClock? clock = null, KeptRows? teacherRows = null)
+    : IRolloutModels, IDisposable
 {
     private const int Rows = 64;
     private const long CacheBytes = 256L << 20;
@@ -43,7 +45,8 @@ public sealed class RolloutModels(EncoderDecoder student, EncoderDecoder? teache
     public IReadOnlyList<Rollout> Score(IReadOnlyList<Rollout> rollouts)
     {
         student.eval();
-        var (q, p) = (new ModelTeacher(new EncoderDecoderScorer(student)), new ModelTeacher(new EncoderDecoderScorer(teacher!)));
+        teacherRows?.Forget();
+        var (q, p) = (new ModelTeacher(new EncoderDecoderScorer(student)), new ModelTeacher(teacherRows ?? (IReplyScorer)new EncoderDecoderScorer(teacher!)));
         var scored = new Rollout[rollouts.Count];
         foreach (var group in MixtureStream.Cut(rollouts.Select((rollout, i) => (Rollout: rollout, Place: i)), r => r.Rollout.Sample, batchTokens))
         {
