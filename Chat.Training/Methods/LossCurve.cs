@@ -1,3 +1,4 @@
+using Chat.Models.Checkpoints;
 using ScottPlot;
 
 namespace Chat.Training.Methods;
@@ -30,6 +31,6 @@ public static class LossCurve
             validation.LegendText = $"held-out {corpus.Key}";
         }
         plot.ShowLegend(Alignment.UpperRight);
-        plot.SavePng(png, 1000, 600);
+        WholeFile.Write(png, part => plot.SavePng(part, 1000, 600));
     }
 }

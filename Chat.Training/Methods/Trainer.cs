@@ -46,6 +46,7 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
             {
                 var losses = validate();
                 model.train();
+                if (!losses.Loss.Values.All(double.IsFinite)) throw Diverged("A held-out loss is no number");
                 var mean = losses.Loss.Count == 0 ? double.NaN : losses.Loss.Values.Average();
                 journal.Write(new(state.TotalSteps, stage.Name, Validation: losses.Loss, ContextGain: losses.ContextGain));
                 report?.Invoke(new TrainingProgress(stage, step, loss, speed, losses.Loss));
@@ -72,13 +73,16 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
         }
         catch (DivergedException error)
         {
-            throw new DivergedException(
-                $"{error.Message}: training diverged. The newest checkpoint is {folder.Newest ?? "none"}. Lower the stage's learningRate or clip, or lengthen its warmup, in a recipe of another name.");
+            throw Diverged(error.Message);
         }
     }
 
+    private DivergedException Diverged(string what) =>
+        new($"{what}: training diverged. The newest checkpoint is {folder.Newest ?? "none"}. Lower the stage's learningRate or clip, or lengthen its warmup, in a recipe of another name.");
+
     private void Save(RunState state, MasterAdamW optimiser)
     {
+        if (!optimiser.IsFinite()) throw Diverged("Weights became NaN or infinite");
         folder.Save(state, optimiser);
         LossCurve.Draw(folder.Journal, folder.LossCurve, Path.GetFileName(folder.Root));
     }
