@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using Chat.Models.Checkpoints;
 using Chat.Training.Methods;
 using Chat.Training.Recipes;
 using ScottPlot;
@@ -97,6 +98,6 @@ public sealed class CompareCommand(IAnsiConsole console)
             if (points.Count > 0) plot.Add.Scatter(points.Select(p => p.X).ToArray(), points.Select(p => p.Y).ToArray()).LegendText = name;
         }
         plot.ShowLegend(Alignment.UpperRight);
-        plot.SavePng(path, 1000, 600);
+        WholeFile.Write(path, part => plot.SavePng(part, 1000, 600));
     }
 }

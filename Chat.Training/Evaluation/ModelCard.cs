@@ -57,10 +57,5 @@ public static class ModelCard
         Write(folder, card);
     }
 
-    public static void Write(string folder, JsonObject card)
-    {
-        var path = Path.Combine(folder, ModelFolder.CardFileName);
-        File.WriteAllText(path + ".part", card.ToJsonString(Json) + "\n");
-        File.Move(path + ".part", path, overwrite: true);
-    }
+    public static void Write(string folder, JsonObject card) => WholeFile.WriteText(Path.Combine(folder, ModelFolder.CardFileName), card.ToJsonString(Json) + "\n");
 }

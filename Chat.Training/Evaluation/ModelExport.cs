@@ -13,7 +13,7 @@ namespace Chat.Training.Evaluation;
 /// <summary>Makes a model folder, the form that serving reads, of a run's checkpoint.</summary>
 public sealed class ModelExport(string runs, CorpusFolder corpora, TimeProvider time)
 {
-    /// <param name="folder">Must not hold files: a model folder never changes.</param>
+    /// <param name="folder">Must not hold files: a model folder never changes. It is there when it is whole.</param>
     /// <param name="recipes">Recipe of the run, and of each run its weights came from, by name.</param>
     /// <param name="best">The best checkpoint, not the newest.</param>
     /// <exception cref="RecipeException">No card in the recipe, or a run without such a checkpoint.</exception>
@@ -29,13 +29,24 @@ public sealed class ModelExport(string runs, CorpusFolder corpora, TimeProvider 
 
         var vocabulary = File.ReadAllText(run.Tokenizer);
         var config = TrainingRun.Shape(recipe.Model, TokenizerFile.Read(vocabulary).Merges.Count + 256 + TokenizerFile.Specials.Count, dropout: 0);
-        Directory.CreateDirectory(folder);
-        using (var model = run.LoadModel(torch.ScalarType.BFloat16, checkpoint)) EvaWeights.Save(model, Path.Combine(folder, Checkpoint.SingleFile), dtype: torch.ScalarType.BFloat16);
-        File.WriteAllText(Path.Combine(folder, ModelFolder.ConfigFileName), config.ToJson());
-        File.WriteAllText(Path.Combine(folder, "tokenizer.json"), vocabulary);
-        File.WriteAllText(Path.Combine(folder, "generation_config.json"), GenerationConfig(card, config));
-        var bytes = new FileInfo(Path.Combine(folder, Checkpoint.SingleFile)).Length;
-        ModelCard.Write(folder, ModelCard.Describe(card, recipe, config, trained, begun, corpora, commit, time.GetUtcNow(), bytes));
+        var part = Path.TrimEndingDirectorySeparator(folder) + ".part";
+        try
+        {
+            if (Directory.Exists(part)) Directory.Delete(part, recursive: true);
+            Directory.CreateDirectory(part);
+            using (var model = run.LoadModel(torch.ScalarType.BFloat16, checkpoint)) EvaWeights.Save(model, Path.Combine(part, Checkpoint.SingleFile), dtype: torch.ScalarType.BFloat16);
+            File.WriteAllText(Path.Combine(part, ModelFolder.ConfigFileName), config.ToJson());
+            File.WriteAllText(Path.Combine(part, "tokenizer.json"), vocabulary);
+            File.WriteAllText(Path.Combine(part, "generation_config.json"), GenerationConfig(card, config));
+            var bytes = new FileInfo(Path.Combine(part, Checkpoint.SingleFile)).Length;
+            ModelCard.Write(part, ModelCard.Describe(card, recipe, config, trained, begun, corpora, commit, time.GetUtcNow(), bytes));
+            if (Directory.Exists(folder)) Directory.Delete(folder);
+            Directory.Move(part, folder);
+        }
+        finally
+        {
+            if (Directory.Exists(part)) Directory.Delete(part, recursive: true);
+        }
     }
 
     private IEnumerable<(TrainingRecipe Recipe, RunState State)> Chain(TrainingRecipe recipe, Func<string, TrainingRecipe> recipes)

@@ -22,7 +22,14 @@ public sealed record JournalEntry(
     public static JsonSerializerOptions Json { get; } = new(JsonSerializerDefaults.Web) { DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
 
     /// <summary>A journal's lines; one that a dying process left half-written is not among them.</summary>
-    public static JournalEntry[] Read(string journal) => [.. File.ReadLines(journal).Where(line => line.EndsWith('}')).Select(line => JsonSerializer.Deserialize<JournalEntry>(line, Json)!)];
+    public static JournalEntry[] Read(string journal) => [.. File.ReadLines(journal).Select(Parse).OfType<JournalEntry>()];
+
+    /// <summary>A line, or <c>null</c> where it is not whole; half of one may well end in a brace.</summary>
+    public static JournalEntry? Parse(string line)
+    {
+        try { return JsonSerializer.Deserialize<JournalEntry>(line, Json); }
+        catch (JsonException) { return null; }
+    }
 
     public string ToLine() => JsonSerializer.Serialize(this, Json);
 }

@@ -1,3 +1,4 @@
+using Chat.Models.Checkpoints;
 using ScottPlot;
 
 namespace Chat.Training.Methods;
@@ -42,6 +43,6 @@ public static class LossCurve
             }
         }
         plot.ShowLegend(Alignment.UpperRight);
-        plot.SavePng(png, 1000, 600);
+        WholeFile.Write(png, part => plot.SavePng(part, 1000, 600));
     }
 }

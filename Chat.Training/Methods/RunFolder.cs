@@ -26,33 +26,22 @@ public sealed record RunState(
         $"sampling {100 * SamplingSeconds / Seconds:F0} %, teacher {100 * TeacherSeconds / Seconds:F0} %, learning {100 * (Seconds - SamplingSeconds - TeacherSeconds) / Seconds:F0} %");
 }
 
+/// <summary>Another process has the run's folder.</summary>
+public sealed class RunHeldException(string folder, Exception inner) : IOException($"Another process trains in the run folder {folder}: let it end, or give the recipe another name.", inner);
+
 /// <summary>
 /// A run on disk: <c>config.json</c>, <c>tokenizer.json</c>, <c>journal.jsonl</c>, <c>loss.png</c> and <c>checkpoints/STEP/</c>. A checkpoint
-/// appears whole or not at all: it is written under another name and then moved. The last two are kept, and in <c>best/STEP/</c> the best one of a
-/// stage that watches over quality or patience.
+/// appears whole or not at all: it is written under another name and then moved. It has the sums of its files (<c>sha256sum -c sums.txt</c>). The last two are kept, and in
+/// <c>best/STEP/</c> the best one of a stage that watches over quality or patience. Looking at a run changes nothing; who trains it holds <see cref="Lock"/>.
 /// </summary>
-public sealed class RunFolder
+public sealed class RunFolder(string path)
 {
     private const int KeptCheckpoints = 2;
     /// <summary>How a run's state is written.</summary>
     public static JsonSerializerOptions Json { get; } = new(RecipeFile.Json) { DefaultIgnoreCondition = JsonIgnoreCondition.Never, UnmappedMemberHandling = JsonUnmappedMemberHandling.Skip };
-    private const string StateFile = "state.json", TensorFile = "state.safetensors";
+    private const string StateFile = "state.json", TensorFile = "state.safetensors", SumFile = "sums.txt";
 
-    public RunFolder(string path)
-    {
-        Root = Path.GetFullPath(path);
-        try
-        {
-            Directory.CreateDirectory(Checkpoints);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            throw new IOException($"The run folder {Root} cannot be made: {error.Message} Name another place with --runs.", error);
-        }
-        foreach (var half in new[] { Checkpoints, BestCheckpoints }.Where(Directory.Exists).SelectMany(d => Directory.EnumerateDirectories(d, "*.part"))) Directory.Delete(half, recursive: true);
-    }
-
-    public string Root { get; }
+    public string Root { get; } = Path.GetFullPath(path);
     public string Tokenizer => Path.Combine(Root, "tokenizer.json");
     public string Config => Path.Combine(Root, ModelFolder.ConfigFileName);
     public string Journal => Path.Combine(Root, "journal.jsonl");
@@ -61,10 +50,36 @@ public sealed class RunFolder
     private string BestCheckpoints => Path.Combine(Root, "best");
 
     /// <summary>Folder of the newest checkpoint, or <c>null</c>.</summary>
-    public string? Newest => Last(Checkpoints);
+    public string? Newest => NewestFirst(Checkpoints).FirstOrDefault();
+
+    /// <summary>Makes the folder, keeps other processes from training in it until disposed of, and removes what one that died left half-written.</summary>
+    /// <exception cref="RunHeldException">Another process trains in it.</exception>
+    /// <exception cref="IOException">It cannot be made.</exception>
+    public IDisposable Lock()
+    {
+        try
+        {
+            Directory.CreateDirectory(Checkpoints);
+            var held = new FileStream(Path.Combine(Root, "run.lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);        // the system lets go of it however the process ends
+            foreach (var half in new[] { Checkpoints, BestCheckpoints }.Where(Directory.Exists).SelectMany(d => Directory.EnumerateDirectories(d, "*.part"))) Directory.Delete(half, recursive: true);
+            foreach (var half in Directory.EnumerateFiles(Root, "*.part")) File.Delete(half);
+            return held;
+        }
+        catch (IOException error) when (error.HResult == WouldBlock)
+        {
+            throw new RunHeldException(Root, error);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException($"The run folder {Root} cannot be made or written to: {error.Message} Name another place with --runs.", error);
+        }
+    }
+
+    // EWOULDBLOCK, which .NET hands on as the code of a file that another process holds.
+    private const int WouldBlock = 11;
 
     /// <summary>Folder of the best checkpoint, or <c>null</c> where no stage kept one.</summary>
-    public string? Best => Directory.Exists(BestCheckpoints) ? Last(BestCheckpoints) : null;
+    public string? Best => NewestFirst(BestCheckpoints).FirstOrDefault();
 
     /// <summary>Where the best checkpoint of an update lies in the run folder.</summary>
     public static string BestName(long step) => $"best/{step:D8}";
@@ -74,25 +89,88 @@ public sealed class RunFolder
     /// <summary>Keeps this state until a better one comes, however many checkpoints follow.</summary>
     public void SaveBest(RunState state, MasterAdamW optimiser) => Save(BestCheckpoints, 1, state, optimiser);
 
-    private static string? Last(string folder) => Directory.EnumerateDirectories(folder).Where(d => !d.EndsWith(".part", StringComparison.Ordinal)).Max(StringComparer.Ordinal);
-
     private static void Save(string folder, int kept, RunState state, MasterAdamW optimiser)
     {
         var final = Path.Combine(folder, $"{state.TotalSteps:D8}");
-        if (Directory.Exists(final)) Directory.Delete(final, recursive: true);
-        var part = Directory.CreateDirectory(final + ".part").FullName;
-        SafetensorsWriter.Write(Path.Combine(part, TensorFile), optimiser.State.Select(s => (s.Name, s.Value)));
-        File.WriteAllText(Path.Combine(part, StateFile), JsonSerializer.Serialize(state, Json));
-        Directory.Move(part, final);
-        foreach (var old in Directory.EnumerateDirectories(folder).OrderDescending(StringComparer.Ordinal).Skip(kept).ToArray())
-            Directory.Delete(old, recursive: true);
+        var (part, replaced) = (final + ".part", final + ".old.part");
+        try
+        {
+            Directory.CreateDirectory(part);
+            SafetensorsWriter.Write(Path.Combine(part, TensorFile), optimiser.State.Select(s => (s.Name, s.Value)));
+            File.WriteAllText(Path.Combine(part, StateFile), JsonSerializer.Serialize(state, Json));
+            File.WriteAllLines(Path.Combine(part, SumFile), new[] { StateFile, TensorFile }.Select(name => SumLine(part, name)));
+            if (Directory.Exists(final)) Directory.Move(final, replaced);
+            Directory.Move(part, final);
+        }
+        catch
+        {
+            if (Directory.Exists(part)) Directory.Delete(part, recursive: true);                    // a full disk has room again
+            throw;
+        }
+        if (Directory.Exists(replaced)) Directory.Delete(replaced, recursive: true);
+        foreach (var old in NewestFirst(folder).Skip(kept).ToArray()) Directory.Delete(old, recursive: true);
     }
 
     /// <exception cref="InvalidDataException">The checkpoint's state is no such state.</exception>
     /// <param name="checkpoint">Its folder; <c>null</c>: the newest.</param>
-    public RunState? LoadState(string? checkpoint = null) => (checkpoint ?? Newest) is { } folder
-        ? JsonSerializer.Deserialize<RunState>(File.ReadAllText(Path.Combine(folder, StateFile)), Json) ?? throw new InvalidDataException($"{folder}/{StateFile} is empty.")
-        : null;
+    public RunState? LoadState(string? checkpoint = null) => (checkpoint ?? Newest) is { } folder ? Read(folder) : null;
+
+    /// <summary>The state of the newest checkpoint that is whole. Damaged ones after it are removed, since their steps are made again.</summary>
+    /// <param name="say">Hears of each damaged one.</param>
+    /// <exception cref="InvalidDataException">There are checkpoints, and none is whole.</exception>
+    public RunState? Resume(Action<string>? say)
+    {
+        List<(string Folder, string Damage)> damaged = [];
+        foreach (var folder in NewestFirst(Checkpoints))
+        {
+            try
+            {
+                CheckWhole(folder);
+                var state = Read(folder);
+                foreach (var (bad, damage) in damaged)
+                {
+                    say?.Invoke($"Checkpoint {bad} is damaged ({damage}): removed, the run goes on from {folder}.");
+                    Directory.Delete(bad, recursive: true);
+                }
+                return state;
+            }
+            catch (Exception error) when (error is InvalidDataException or CheckpointException or FileNotFoundException)
+            {
+                damaged.Add((folder, error.Message));
+            }
+        }
+        return damaged.Count == 0 ? null : throw new InvalidDataException($"Every checkpoint of run {Root} is damaged ({damaged[0].Damage}): remove the folder to begin anew.");
+    }
+
+    private static string[] NewestFirst(string folder) => !Directory.Exists(folder) ? []
+        : [.. Directory.EnumerateDirectories(folder).Where(d => !d.EndsWith(".part", StringComparison.Ordinal)).OrderDescending(StringComparer.Ordinal)];
+
+    private static RunState Read(string folder)
+    {
+        var file = Path.Combine(folder, StateFile);
+        try
+        {
+            return JsonSerializer.Deserialize<RunState>(File.ReadAllText(file), Json) ?? throw new InvalidDataException($"{file} is empty.");
+        }
+        catch (JsonException error)
+        {
+            throw new InvalidDataException($"{file} is no state of a run: {error.Message}", error);
+        }
+    }
+
+    private static string SumLine(string folder, string name) => $"{RecipeFile.Hash(Path.Combine(folder, name))}  {name}";
+
+    /// <summary>Checkpoints that were written before there were sums are looked at as far as their tensors tell.</summary>
+    private static void CheckWhole(string folder)
+    {
+        var sums = Path.Combine(folder, SumFile);
+        if (File.Exists(sums))
+        {
+            var wrong = File.ReadAllLines(sums).Where(line => line.Split("  ") is not [_, var name] || SumLine(folder, name) != line).ToArray();
+            if (wrong.Length > 0) throw new InvalidDataException($"not what was written: {string.Join(", ", wrong.Select(line => line.Split("  ")[^1]))}");
+        }
+        using var tensors = SafetensorsFile.Open(Path.Combine(folder, TensorFile));
+    }
 
     /// <summary>Reads a checkpoint's tensors into the optimiser, whose weights follow.</summary>
     /// <param name="weightsOnly">Leave the moments as they are: another stage or run begins from these weights.</param>
@@ -127,9 +205,6 @@ public sealed class RunFolder
     public void CutJournal(long totalSteps)
     {
         if (!File.Exists(Journal)) return;
-        var kept = File.ReadLines(Journal).Where(line => line.StartsWith('{') && line.EndsWith('}'))
-            .Where(line => JsonSerializer.Deserialize<JournalEntry>(line, JournalEntry.Json)!.Step <= totalSteps).ToArray();
-        File.WriteAllLines(Journal + ".part", kept);
-        File.Move(Journal + ".part", Journal, overwrite: true);
+        WholeFile.Write(Journal, part => File.WriteAllLines(part, File.ReadLines(Journal).Where(line => JournalEntry.Parse(line)?.Step <= totalSteps)));
     }
 }

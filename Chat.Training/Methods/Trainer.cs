@@ -51,6 +51,7 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
                 using var validation = TrainingMeter.Spans.StartActivity("validation");
                 var (losses, replies) = validate();
                 model.train();
+                if (!losses.Loss.Values.All(double.IsFinite)) throw Diverged("A held-out loss is no number");
                 if (losses.Loss.Count > 0) work.Validated(losses.Loss.Values.Average());
                 state = Judged(stage, state with { Cursor = work.Cursor }, losses, replies);
                 var ending = Ending(stage, state);
@@ -96,13 +97,16 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
         }
         catch (DivergedException error)
         {
-            throw new DivergedException(
-                $"{error.Message}: training diverged. The newest checkpoint is {folder.Newest ?? "none"}. Lower the stage's learningRate or clip, or lengthen its warmup, in a recipe of another name.");
+            throw Diverged(error.Message);
         }
     }
 
+    private DivergedException Diverged(string what) =>
+        new($"{what}: training diverged. The newest checkpoint is {folder.Newest ?? "none"}. Lower the stage's learningRate or clip, or lengthen its warmup, in a recipe of another name.");
+
     private void Save(RunState state, MasterAdamW optimiser)
     {
+        if (!optimiser.IsFinite()) throw Diverged("Weights became NaN or infinite");
         folder.Save(state, optimiser);
         LossCurve.Draw(folder.Journal, folder.LossCurve, Path.GetFileName(folder.Root));
     }

@@ -30,6 +30,7 @@ public sealed class DistillationWork(DistillationObjective objective, IReplyScor
             at += asked.Length;
             using var rows = asked.Any(t => t.Measure is not null) ? teacher!.Score(batch.Batch) : null;
             parts += RowLoss.Backward(student, batch, asked, rows, normaliser, objective.Temperature);
+            if (double.IsNaN(parts.Total)) TeacherNumbers.Require([.. rows?.Labels() ?? [], .. batch.Rollouts.SelectMany(r => r.Teacher)]);
         }
         var tokens = update.Sum(b => (long)b.Batch.Tokens);
         var textLoss = 0.0;

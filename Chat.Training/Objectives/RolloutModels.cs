@@ -79,11 +79,20 @@ public sealed class RolloutModels(EncoderDecoder student, EncoderDecoder? teache
 
     private CpuRunner OnKernels(EncoderDecoder model)
     {
-        var path = Path.Combine(scratch, "writing.safetensors");
-        EvaWeights.Save(model, path, dtype: model.WeightType);
-        using var checkpoint = Checkpoint.OpenFile(path);
-        var runner = new CpuRunner(model.Config, checkpoint, Rows, WeightFormat.Exact, team, cacheBytes: CacheBytes);
-        File.Delete(path);
-        return runner;
+        var path = Path.Combine(scratch, "writing.part");
+        try
+        {
+            EvaWeights.Save(model, path, dtype: model.WeightType);
+            using var checkpoint = Checkpoint.OpenFile(path);
+            return new CpuRunner(model.Config, checkpoint, Rows, WeightFormat.Exact, team, cacheBytes: CacheBytes);
+        }
+        catch (CheckpointException error) when (error.Kind == CheckpointErrors.NonFinite)
+        {
+            throw new DivergedException("The weights hold NaN or infinity");
+        }
+        finally
+        {
+            File.Delete(path);
+        }
     }
 }

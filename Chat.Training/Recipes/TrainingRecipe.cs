@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 
 namespace Chat.Training.Recipes;
 
@@ -28,13 +29,17 @@ public sealed record TrainingRecipe(
     /// <exception cref="RecipeException">A value out of its range; the message names it.</exception>
     public TrainingRecipe Checked()
     {
-        Require(Name.Length > 0 && Name.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '.'), $"name '{Name}': letters, digits, '-' and '.' only");
+        Require(Name.Length > 0 && Name[0] != '.' && Name.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '.'), $"name '{Name}': letters, digits, '-' and '.' only, and no '.' at its beginning");
+        try { _ = new Regex(HeldOut, RegexOptions.CultureInvariant); }
+        catch (ArgumentException error) { throw new RecipeException($"Recipe: heldOut: {error.Message}", error); }
         Require(Stages.Count > 0, "stages: at least one");
         Require(Stages.Select(s => s.Name).Distinct(StringComparer.Ordinal).Count() == Stages.Count, "stages: names must differ");
         Require((Tokenizer.From is null) == (Tokenizer.Corpora is { Count: > 0 }), "tokenizer: give either 'from' (a run) or 'corpora' and 'vocabulary'");
         Require(Tokenizer.From is not null || Tokenizer.Vocabulary is >= 300 and <= 65_536, $"tokenizer.vocabulary {Tokenizer.Vocabulary}: 300 to 65536");
         Require(Model.Width > 0 && Model.FeedForward > 0 && Model.Heads > 0 && Model.HeadWidth > 0 && Model.EncoderLayers > 0 && Model.DecoderLayers > 0, "model: all sizes must be positive");
         Require(EmbeddingScale > 0 && double.IsFinite(EmbeddingScale), $"embeddingScale {EmbeddingScale} must be positive");
+        Require(Model.MaxContext > 0 && Model.MaxReply > 0 && Model.InitialDeviation > 0, "model: maxContext, maxReply and initialDeviation must be positive");
+        Require(Validation.Count > 0 || Stages.All(s => s.Patience == 0), "patience waits for a better validation loss: name a corpus in validation");
         foreach (var stage in Stages) stage.Check();
         Require(Validation.Count > 0 || Stages.All(s => s.Quality is null), "quality: it looks at replies to held-out prompts, and validation names no corpus");
         return this;
@@ -106,6 +111,8 @@ public sealed record StageRecipe(
         Require(Accumulate > 0, $"accumulate {Accumulate} must be positive");
         Require(LearningRate > 0 && double.IsFinite(LearningRate), $"learningRate {LearningRate} must be positive");
         Require(Schedule is "constant" or "cosine" or "linear" or "noam", $"schedule '{Schedule}' is none of constant, cosine, linear, noam");
+        Require(FinalShare is >= 0 and <= 1, $"finalShare {FinalShare} must be in [0, 1]");
+        Require(Clip > 0 && WeightDecay is >= 0 and < 1, $"clip {Clip} must be positive, weightDecay {WeightDecay} in [0, 1)");
         Require(Dropout is >= 0 and < 1, $"dropout {Dropout} must be in [0, 1)");
         Require(Warmup >= 0 && ValidateEvery > 0 && SaveEvery > 0 && Patience >= 0, "warmup and patience must not be negative, validateEvery and saveEvery be positive");
         Require(Quality is null or { Prompts: > 0, Patience: >= 0, MinDelta: >= 0 and < 1 }, "quality: prompts must be positive, patience not negative, minDelta in [0, 1)");
