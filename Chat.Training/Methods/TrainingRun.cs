@@ -105,7 +105,7 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
             corpora.Find(name);
         }
         foreach (var name in recipe.Validation) corpora.Find(name);
-        foreach (var stage in recipe.Stages) new StageSetup(recipe, stage, folder, runs, plugins).Check(corpora);
+        foreach (var stage in recipe.Stages) new StageSetup(recipe, stage, folder, runs, plugins, time).Check(corpora);
     }
 
     /// <summary>A stage in progress has its moments back; a stage that begins takes the weights alone.</summary>
