@@ -3,6 +3,7 @@ using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Text.RegularExpressions;
 using Chat.Domain.Plugins;
+using Chat.Models.Checkpoints;
 using Chat.Training.Data;
 using Chat.Training.Evaluation;
 using Chat.Training.Evaluation.Judges;
@@ -130,7 +131,7 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
             console.MarkupLineInterpolated($"{Path.Combine(to, "evaluation.md")}");
         }
         var text = ReplyReport.Write(results[0].Model, scores, decoding, request.Seed);
-        if (request.Report is { } report) await File.WriteAllTextAsync(report, text, cancel);
+        if (request.Report is { } report) WholeFile.WriteText(report, text);
         else if (request.To is null) console.WriteLine(text);
         if (request.Card) ModelCard.AddScores(request.Folders[0], scores.ToJson());
         console.WriteLine(scores.ToJson().ToJsonString(RecipeFile.Json));

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using Chat.Domain.Plugins;
+using Chat.Models.Checkpoints;
 using Chat.Training.Data;
 using Chat.Training.Data.Extraction;
 using Chat.Training.Data.Instruct;
@@ -58,7 +59,7 @@ public sealed class InstructCommand(PluginCatalog plugins, IAnsiConsole console)
         });
         cancel.ThrowIfCancellationRequested();
         var written = DocumentFile.Write(Path.Combine(folder, to + ".jsonl.gz"), taken);
-        await File.WriteAllTextAsync(Path.Combine(folder, to + ".instruct.json"), JsonSerializer.Serialize(renderer.Counts, RecipeFile.Json), cancel);
+        WholeFile.WriteText(Path.Combine(folder, to + ".instruct.json"), JsonSerializer.Serialize(renderer.Counts, RecipeFile.Json));
 
         var table = new Table().AddColumns("cluster", "rule", "language", "samples", "templates", "rendered", "dropped");
         foreach (var rule in renderer.Counts.GroupBy(c => (c.Cluster, c.Rule, c.Language)))

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json.Nodes;
+using Chat.Models.Checkpoints;
 using Chat.Training.Evaluation.Judges;
 using Chat.Training.Evaluation.Metrics;
 using Chat.Training.Methods;
@@ -31,8 +32,8 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
     public void Write(string folder)
     {
         Directory.CreateDirectory(folder);
-        File.WriteAllText(Path.Combine(folder, "evaluation.md"), Markdown());
-        File.WriteAllText(Path.Combine(folder, "evaluation.json"), Json().ToJsonString(RecipeFile.Json) + "\n");
+        WholeFile.WriteText(Path.Combine(folder, "evaluation.md"), Markdown());
+        WholeFile.WriteText(Path.Combine(folder, "evaluation.json"), Json().ToJsonString(RecipeFile.Json) + "\n");
         PlotText(Path.Combine(folder, "text.png"));
         if (Models.Any(m => m.Against is not null)) PlotExposure(Path.Combine(folder, "exposure.png"));
     }
@@ -102,7 +103,7 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
         plot.Title("Replies to held-out dialogue");
         plot.YLabel("percent, 95 %");
         plot.ShowLegend(Alignment.UpperRight);
-        plot.SavePng(path, 1000, 600);
+        WholeFile.Write(path, part => plot.SavePng(part, 1000, 600));
     }
 
     private void PlotExposure(string path)
@@ -114,7 +115,7 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
         plot.XLabel("tokens");
         plot.YLabel("ExAccErr, percent");
         plot.ShowLegend(Alignment.LowerRight);
-        plot.SavePng(path, 1000, 600);
+        WholeFile.Write(path, part => plot.SavePng(part, 1000, 600));
     }
 
     private static JsonObject Figures(IReadOnlyDictionary<string, Interval> figures) => new(figures.Select(f => KeyValuePair.Create(f.Key, ReportJson.Of(f.Value))));

@@ -16,7 +16,10 @@ namespace Chat.Training.Objectives;
 /// <param name="longest">Tokens of a reply at most, the end token counted.</param>
 /// <param name="batchTokens">Tokens scored together, both sides with their pads.</param>
 /// <param name="scratch">A folder for the weights on their way from torch to the kernels.</param>
-public sealed class RolloutModels(EncoderDecoder student, EncoderDecoder? teacher, TokenTable tokens, int longest, int batchTokens, int threads, string scratch) : IRolloutModels, IDisposable
+/// <param name="clock">Hears how long it takes.</param>
+/// <param name="teacherRows">Keeps what the teacher reads when replies are scored, for who asks about them next.</param>
+public sealed class RolloutModels(EncoderDecoder student, EncoderDecoder? teacher, TokenTable tokens, int longest, int batchTokens, int threads, string scratch, WorkClock? clock = null, KeptRows? teacherRows = null)
+    : IRolloutModels, IDisposable
 {
     private const int Rows = 64;
     private const long CacheBytes = 256L << 20;
@@ -26,6 +29,7 @@ public sealed class RolloutModels(EncoderDecoder student, EncoderDecoder? teache
 
     public WrittenReply[] Write(ReplySource source, Trajectories how, IReadOnlyList<int[]> contexts, ulong seed, long number)
     {
+        using var timed = clock?.Sampling();
         if (source != ReplySource.Student) teacherRunner ??= OnKernels(teacher ?? throw new InvalidOperationException($"Replies of {source} need a teacher."));
         using var own = source == ReplySource.Teacher ? null : OnKernels(student);
         WrittenReply[] Write(IRunner runner) => writer.Write(runner, contexts, longest, how.Temperature, seed, number);
@@ -41,12 +45,15 @@ public sealed class RolloutModels(EncoderDecoder student, EncoderDecoder? teache
     public IReadOnlyList<Rollout> Score(IReadOnlyList<Rollout> rollouts)
     {
         student.eval();
-        var (q, p) = (new ModelTeacher(new EncoderDecoderScorer(student)), new ModelTeacher(new EncoderDecoderScorer(teacher!)));
+        teacherRows?.Forget();
+        var (q, p) = (new ModelTeacher(new EncoderDecoderScorer(student)), new ModelTeacher(teacherRows ?? (IReplyScorer)new EncoderDecoderScorer(teacher!)));
         var scored = new Rollout[rollouts.Count];
         foreach (var group in MixtureStream.Cut(rollouts.Select((rollout, i) => (Rollout: rollout, Place: i)), r => r.Rollout.Sample, batchTokens))
         {
             var batch = new Batch([.. group.Select(r => r.Rollout.Sample)]);
-            var (own, others) = (Labels(q, batch), Labels(p, batch));
+            var own = Labels(q, batch);
+            double[] others;
+            using (clock?.Teacher()) others = Labels(p, batch);
             var at = 0;
             foreach (var (rollout, place) in group)
             {
@@ -72,11 +79,20 @@ public sealed class RolloutModels(EncoderDecoder student, EncoderDecoder? teache
 
     private CpuRunner OnKernels(EncoderDecoder model)
     {
-        var path = Path.Combine(scratch, "writing.safetensors");
-        EvaWeights.Save(model, path, dtype: model.WeightType);
-        using var checkpoint = Checkpoint.OpenFile(path);
-        var runner = new CpuRunner(model.Config, checkpoint, Rows, WeightFormat.Exact, team, cacheBytes: CacheBytes);
-        File.Delete(path);
-        return runner;
+        var path = Path.Combine(scratch, "writing.part");
+        try
+        {
+            EvaWeights.Save(model, path, dtype: model.WeightType);
+            using var checkpoint = Checkpoint.OpenFile(path);
+            return new CpuRunner(model.Config, checkpoint, Rows, WeightFormat.Exact, team, cacheBytes: CacheBytes);
+        }
+        catch (CheckpointException error) when (error.Kind == CheckpointErrors.NonFinite)
+        {
+            throw new DivergedException("The weights hold NaN or infinity");
+        }
+        finally
+        {
+            File.Delete(path);
+        }
     }
 }

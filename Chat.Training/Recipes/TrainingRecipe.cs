@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 
 namespace Chat.Training.Recipes;
 
@@ -28,14 +29,19 @@ public sealed record TrainingRecipe(
     /// <exception cref="RecipeException">A value out of its range; the message names it.</exception>
     public TrainingRecipe Checked()
     {
-        Require(Name.Length > 0 && Name.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '.'), $"name '{Name}': letters, digits, '-' and '.' only");
+        Require(Name.Length > 0 && Name[0] != '.' && Name.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '.'), $"name '{Name}': letters, digits, '-' and '.' only, and no '.' at its beginning");
+        try { _ = new Regex(HeldOut, RegexOptions.CultureInvariant); }
+        catch (ArgumentException error) { throw new RecipeException($"Recipe: heldOut: {error.Message}", error); }
         Require(Stages.Count > 0, "stages: at least one");
         Require(Stages.Select(s => s.Name).Distinct(StringComparer.Ordinal).Count() == Stages.Count, "stages: names must differ");
         Require((Tokenizer.From is null) == (Tokenizer.Corpora is { Count: > 0 }), "tokenizer: give either 'from' (a run) or 'corpora' and 'vocabulary'");
         Require(Tokenizer.From is not null || Tokenizer.Vocabulary is >= 300 and <= 65_536, $"tokenizer.vocabulary {Tokenizer.Vocabulary}: 300 to 65536");
         Require(Model.Width > 0 && Model.FeedForward > 0 && Model.Heads > 0 && Model.HeadWidth > 0 && Model.EncoderLayers > 0 && Model.DecoderLayers > 0, "model: all sizes must be positive");
         Require(EmbeddingScale > 0 && double.IsFinite(EmbeddingScale), $"embeddingScale {EmbeddingScale} must be positive");
+        Require(Model.MaxContext > 0 && Model.MaxReply > 0 && Model.InitialDeviation > 0, "model: maxContext, maxReply and initialDeviation must be positive");
+        Require(Validation.Count > 0 || Stages.All(s => s.Patience == 0), "patience waits for a better validation loss: name a corpus in validation");
         foreach (var stage in Stages) stage.Check();
+        Require(Validation.Count > 0 || Stages.All(s => s.Quality is null), "quality: it looks at replies to held-out prompts, and validation names no corpus");
         return this;
     }
 
@@ -71,8 +77,9 @@ public sealed record ModelRecipe(int Width, int FeedForward, int Heads, int Enco
 /// <param name="Schedule"><c>constant</c>, <c>cosine</c>, <c>linear</c> (both fall to <paramref name="FinalShare"/> of the rate) or <c>noam</c>; all after a linear warm-up.</param>
 /// <param name="ValidateEvery">Steps between two validations.</param>
 /// <param name="SaveEvery">Steps between two checkpoints.</param>
-/// <param name="Patience">Validations without a better loss after which the stage ends; 0 never.</param>
+/// <param name="Patience">Validations without a better loss after which the stage ends with its best weights; 0 never.</param>
 /// <param name="Distil">What an objective is to do otherwise than its preset, and who teaches.</param>
+/// <param name="Quality">Validations look at replies too, and the stage ends with the weights that gave the best.</param>
 public sealed record StageRecipe(
     string Name,
     string Method,
@@ -92,7 +99,8 @@ public sealed record StageRecipe(
     int ValidateEvery = 200,
     int SaveEvery = 200,
     int Patience = 0,
-    DistilRecipe? Distil = null)
+    DistilRecipe? Distil = null,
+    QualityStopRecipe? Quality = null)
 {
     internal void Check()
     {
@@ -103,11 +111,22 @@ public sealed record StageRecipe(
         Require(Accumulate > 0, $"accumulate {Accumulate} must be positive");
         Require(LearningRate > 0 && double.IsFinite(LearningRate), $"learningRate {LearningRate} must be positive");
         Require(Schedule is "constant" or "cosine" or "linear" or "noam", $"schedule '{Schedule}' is none of constant, cosine, linear, noam");
+        Require(FinalShare is >= 0 and <= 1, $"finalShare {FinalShare} must be in [0, 1]");
+        Require(Clip > 0 && WeightDecay is >= 0 and < 1, $"clip {Clip} must be positive, weightDecay {WeightDecay} in [0, 1)");
         Require(Dropout is >= 0 and < 1, $"dropout {Dropout} must be in [0, 1)");
         Require(Warmup >= 0 && ValidateEvery > 0 && SaveEvery > 0 && Patience >= 0, "warmup and patience must not be negative, validateEvery and saveEvery be positive");
+        Require(Quality is null or { Prompts: > 0, Patience: >= 0, MinDelta: >= 0 and < 1 }, "quality: prompts must be positive, patience not negative, minDelta in [0, 1)");
         Require(Mixture.Count > 0 && Mixture.All(m => m.Weight > 0), "mixture: at least one corpus, all weights positive");
     }
 }
+
+/// <summary>
+/// Ends a stage by what the model says, greedily, to held-out prompts of the recipe's validation corpora: where Rouge-L stops rising, or, in a distillation, where replies collapse.
+/// </summary>
+/// <param name="Prompts">Of all corpora together.</param>
+/// <param name="Patience">Validations without a better Rouge-L after which the stage ends; 0: only a collapse ends it.</param>
+/// <param name="MinDelta">What Rouge-L, 0 to 1, must rise by to count as better.</param>
+public sealed record QualityStopRecipe(int Prompts = 64, int Patience = 5, double MinDelta = 0.001);
 
 /// <summary>One corpus of a mixture.</summary>
 /// <param name="Corpus">Its file lies in the data folder, or with the repository's own corpora.</param>

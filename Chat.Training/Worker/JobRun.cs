@@ -23,13 +23,10 @@ namespace Chat.Training.Worker;
 /// <param name="Models">Finished models, <c>HASH/ID</c> each, the form in which gateways keep folders by content.</param>
 public sealed record WorkerFolders(string Data, string Runs, string Models, int Threads);
 
-/// <summary>The run's folder is held by another process, which may be a worker that lost the job and does not know it yet.</summary>
-public sealed class RunHeldException(string folder) : Exception($"The run folder {folder} is held by another process.");
-
 /// <summary>One job from its recipe to a registered model. Doing it again after it was cut off anywhere goes on and ends in the same content. All of it on the calling thread; <see cref="Progress"/> may be read from any.</summary>
 public sealed partial class JobRun(TrainingJob job, WorkerFolders folders, PluginCatalog plugins, TimeProvider time)
 {
-    private const string RecipeName = "recipe.json", LockName = "worker.lock";
+    private const string RecipeName = "recipe.json";
 
     private readonly long began = time.GetTimestamp();
     private volatile JobProgress progress = new("train", time.GetUtcNow());
@@ -54,11 +51,11 @@ public sealed partial class JobRun(TrainingJob job, WorkerFolders folders, Plugi
     public ModelRecord? Do(CancellationToken stop)
     {
         var recipe = Recipe(out var text);
-        using var held = Hold();
-        torch.set_num_threads(folders.Threads);      // of this thread: OpenMP keeps it for each
         var corpora = new CorpusFolder(folders.Data);
-        var state = new TrainingRun(recipe, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text))), folders.Runs, corpora, plugins, time).Follow(
-            message => progress = progress with { Message = message }, update => Report(recipe, update), stop);
+        var run = new TrainingRun(recipe, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text))), folders.Runs, corpora, plugins, time);
+        using var held = run.Folder.Lock();          // until its model is registered
+        torch.set_num_threads(folders.Threads);      // of this thread: OpenMP keeps it for each
+        var state = run.Follow(message => progress = progress with { Message = message }, update => Report(recipe, update), stop, held);
         if (state.Stage is not null) throw new OperationCanceledException(stop);
         File.WriteAllText(Path.Combine(Run, RecipeName), text);      // for the runs that start from this one
         return job.Register ? Register(recipe, corpora, stop) : null;
@@ -127,14 +124,6 @@ public sealed partial class JobRun(TrainingJob job, WorkerFolders folders, Plugi
     {
         var path = Path.Combine(folders.Runs, name, RecipeName);
         return File.Exists(path) ? RecipeFile.Read<TrainingRecipe>(path).Checked() : throw new RecipeException($"start: run '{name}' has no {RecipeName}, so the card cannot tell where the weights come from; put its recipe there.");
-    }
-
-    // The lock is the open file: a process that dies lets go of it.
-    private FileStream Hold()
-    {
-        Directory.CreateDirectory(Run);
-        try { return new(Path.Combine(Run, LockName), FileMode.OpenOrCreate, FileAccess.Write, FileShare.None); }
-        catch (IOException) when (File.Exists(Path.Combine(Run, LockName))) { throw new RunHeldException(Run); }
     }
 
     private string? Newest()
