@@ -91,7 +91,7 @@ public sealed class WorkerTests
         await bench.InTheMiddleAsync(suspended);
         second.Suspend();
         var third = bench.Work();
-        await Until.TrueAsync(() => third.Output.Contains("is held by another process", StringComparison.Ordinal));
+        await Until.TrueAsync(() => third.Output.Contains($"Job {suspended} waits for it", StringComparison.Ordinal));
         second.Resume();
         await Until.TrueAsync(() => second.Output.Contains($"Job {suspended} is no longer this worker's", StringComparison.Ordinal));
         await bench.FinishedAsync(suspended);
