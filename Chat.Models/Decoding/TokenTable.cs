@@ -39,8 +39,7 @@ public sealed class TokenTable
             if (texts[id] is not ("" or " " or "\n")) ids[texts[id]] = id;                // a blank alone is never banned; the first of equal texts counts
         byBytes = new(SortByBytes);
         LongestToken = bytes.Max(b => b.Length);
-        // Bytes that no UTF-8 text has need no token.
-        WritesEveryByte = firstBytes is null && Enumerable.Range(0, 0xF5).Except([0xC0, 0xC1]).All(bytes.Where(b => b.Length == 1).Select(b => (int)b[0]).ToHashSet().Contains);
+        WritesEveryByte = HasEveryByte(bytes) && (firstBytes is null || HasEveryByte(firstBytes) || firstBytes.Zip(bytes).Any(pair => pair.First.Length == 0 && pair.Second.Length > 0));
         foreach (var group in Directed(antonymPairs ?? []).GroupBy(p => p.Word, p => p.Opposite))
             antonyms[group.Key] = [.. group.Distinct().Order()];
     }
@@ -52,8 +51,11 @@ public sealed class TokenTable
     /// <summary>Bytes of the longest token.</summary>
     public int LongestToken { get; }
 
-    /// <summary>Each byte that UTF-8 knows is a token of its own, which it is at the beginning too, so any text can be written from any place on.</summary>
+    /// <summary>Each byte that UTF-8 knows is a token of its own, at the beginning too or behind a token that writes nothing there, so any text can be written from any place on.</summary>
     public bool WritesEveryByte { get; }
+
+    /// <summary>Some token writes something else where nothing with bytes stands before it.</summary>
+    public bool BeginsOtherwise => firstBytes != bytes;
 
     /// <summary>Tokens that stand for text, ordered by their bytes, each with the number of bytes at its beginning that the one before it shares.</summary>
     internal IReadOnlyList<(int Id, int Shared)> ByBytes => byBytes.Value;
@@ -104,7 +106,8 @@ public sealed class TokenTable
         {
             bytes[id] = firstBytes[id] = id < tokenizer.VocabularySize ? tokenizer.Bytes(id).ToArray() : [];
             if (id < tokenizer.VocabularySize && !tokenizer.FirstBytes(id).SequenceEqual(bytes[id])) (firstBytes[id], areFirstsOther) = (tokenizer.FirstBytes(id).ToArray(), true);
-            texts[id] = WholeText(bytes[id]) ?? (tokenizer is EvaTokenizer eva && id < eva.VocabularySize ? eva.Text([id]) : $"\uFFFE{id}\uFFFE");
+            var isText = id >= tokenizer.VocabularySize || tokenizer is not PieceTokenizer pieces || !pieces.IsByte(id);      // a byte may equal a piece
+            texts[id] = (isText ? WholeText(bytes[id]) : null) ?? (tokenizer is EvaTokenizer eva && id < eva.VocabularySize ? eva.Text([id]) : $"\uFFFE{id}\uFFFE");
         }
         return new(texts, bytes, tokenizer.Special.Separator, antonymPairs, areFirstsOther ? firstBytes : null);
     }
@@ -122,6 +125,9 @@ public sealed class TokenTable
         Array.Sort(order, (a, b) => bytes[a].AsSpan().SequenceCompareTo(bytes[b]) is var c && c != 0 ? c : a.CompareTo(b));
         return [.. order.Select((id, at) => (id, at == 0 ? 0 : bytes[id].AsSpan().CommonPrefixLength(bytes[order[at - 1]])))];
     }
+
+    // Bytes that no UTF-8 text has need no token.
+    private static bool HasEveryByte(IEnumerable<byte[]> tokens) => Enumerable.Range(0, 0xF5).Except([0xC0, 0xC1]).All(tokens.Where(b => b.Length == 1).Select(b => (int)b[0]).ToHashSet().Contains);
 
     private static string? WholeText(byte[] bytes)
     {

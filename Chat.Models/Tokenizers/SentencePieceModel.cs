@@ -81,13 +81,16 @@ internal static class SentencePieceModel
         {
             Pieces = pieces,
             Unknown = unknown,
-            ByteFallback = bytes,
-            ReadsBytes = bytes,
-            Surroundings = new(added, [], [end]),
-            Normalizers = [.. map is { Length: > 0 } ? new Func<string, string>[] { CharacterMap.Read(map.AsSpan()).Apply } : [], TextNormalizers.Strip(left: false, right: true), new TextSplitter(" {2,}").Replacing("▁")],
-            Splitters = [blanks.Split],
-            Written = [("▁", " ")],
-            FirstBlank = prefix ? FirstBlank.All : FirstBlank.Kept,
+            Rules = new()
+            {
+                ByteFallback = bytes,
+                ReadsBytes = bytes,
+                Surroundings = new(added, [], [end]),
+                Normalizers = [.. map is { Length: > 0 } ? new Func<string, string>[] { CharacterMap.Read(map.AsSpan()).Apply } : [], TextNormalizers.Strip(left: false, right: true), new TextSplitter(" {2,}").Replacing("▁")],
+                Splitters = [blanks.Split],
+                Written = [("▁", " ")],
+                FirstBlank = prefix ? FirstBlank.All : FirstBlank.Kept,
+            },
         };
     }
 

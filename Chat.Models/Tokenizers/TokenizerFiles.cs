@@ -22,15 +22,18 @@ public static class TokenizerFiles
             : throw new CheckpointException(CheckpointErrors.MissingFile, $"None of {HuggingFace}, {SentencePiece} and {Vocabulary} is in {folder}.");
     }
 
-    /// <summary>A <c>tokenizer.json</c> of any known type of model: byte-level BPE, Unigram or WordPiece.</summary>
-    /// <param name="special">Ids of the dialogue format. The unknown token of Unigram and WordPiece is the file's; WordPiece's start and separator are too.</param>
+    /// <summary>A <c>tokenizer.json</c> of any known type of model: BPE of bytes or of SentencePiece's pieces, Unigram or WordPiece.</summary>
+    /// <param name="special">Ids of the dialogue format. The unknown token is the file's where it has one; WordPiece's start and separator are too.</param>
     /// <exception cref="CheckpointException"><c>missing_file</c>, <c>bad_config</c> or <c>unsupported</c>.</exception>
     public static HuggingFaceTokenizer LoadJson(string path, SpecialTokens special) => TokenizerJson.Load<HuggingFaceTokenizer>(path, root => root.GetProperty("model") switch
     {
         var model when UnigramFile.IsOne(model) => Unigram(UnigramFile.Read(root), special),
         var model when TokenizerJson.Kind(model) == "WordPiece" => WordPieceFiles.Read(root, special.Pad),
-        _ => new ByteLevelTokenizer(TokenizerJson.Read(root), special),
+        _ when TokenizerJson.Parts(root, "pre_tokenizer", "pretokenizers").Any(part => TokenizerJson.Kind(part) == "ByteLevel") => new ByteLevelTokenizer(TokenizerJson.Read(root), special),
+        _ => Merging(PieceMergeFile.Read(root), special),
     });
+
+    private static PieceMergeTokenizer Merging(PieceMergeFile file, SpecialTokens special) => new(file, file.Unknown is { } name && file.Vocabulary.TryGetValue(name, out var id) ? special with { Unknown = id } : special);
 
     private static UnigramTokenizer Unigram(UnigramFile file, SpecialTokens special) => new(file, special with { Unknown = file.Unknown });
 

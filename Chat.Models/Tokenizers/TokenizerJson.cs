@@ -50,10 +50,8 @@ public sealed record TokenizerJson
     internal static TokenizerJson Read(JsonElement root)
     {
         var model = root.GetProperty("model");
-        if (Kind(model) is var kind && kind != "BPE") throw Unsupported("model", kind);
-        foreach (var key in new[] { "continuing_subword_prefix", "end_of_word_suffix" })
-            if (Optional(model, key) is { } affix && affix.GetString() is { Length: > 0 } text) throw Unsupported(key, text);
-        if (Flag(model, "byte_fallback")) throw Unsupported("byte_fallback", "true");
+        RequirePlainMerges(model);
+        if (Flag(model, "byte_fallback")) throw Unsupported("byte_fallback beside ByteLevel", "true");
 
         var splitters = new List<TextSplitter>();
         var byteLevel = false;
@@ -75,17 +73,33 @@ public sealed record TokenizerJson
         }
         if (!byteLevel) throw Unsupported("pre_tokenizer", "no ByteLevel");
 
-        var vocabulary = model.GetProperty("vocab").EnumerateObject().ToDictionary(entry => entry.Name, entry => Id(entry.Value));
         return new TokenizerJson
         {
-            Vocabulary = vocabulary,
-            Merges = [.. model.GetProperty("merges").EnumerateArray().Select(merge => merge.ValueKind == JsonValueKind.Array ? $"{merge[0].GetString()} {merge[1].GetString()}" : merge.GetString()!)],
+            Vocabulary = Vocabularies(model),
+            Merges = [.. MergesOf(model).Select(merge => $"{merge.Left} {merge.Right}")],
             Surroundings = Around(root),
             IgnoreMerges = Flag(model, "ignore_merges"),
             Normalizers = TextNormalizers.Read(root),
             Splitters = splitters,
             PrefixSpace = prefixSpace,
         };
+    }
+
+    /// <summary>The pieces of a BPE model.</summary>
+    internal static Dictionary<string, int> Vocabularies(JsonElement model) => model.GetProperty("vocab").EnumerateObject().ToDictionary(entry => entry.Name, entry => Id(entry.Value));
+
+    /// <summary>The merges of a BPE model, written as pairs or, in older files, as texts with a blank between them.</summary>
+    internal static (string Left, string Right)[] MergesOf(JsonElement model) => [.. model.GetProperty("merges").EnumerateArray().Select(merge =>
+        merge.ValueKind == JsonValueKind.Array ? merge.GetArrayLength() == 2 ? (merge[0].GetString()!, merge[1].GetString()!) : throw Bad($"has the merge {merge}, which is no pair")
+        : merge.GetString()!.Split(' ') is [var left, var right] ? (left, right) : throw Bad($"has the merge '{merge}', which is no pair"))];
+
+    /// <exception cref="CheckpointException"><c>unsupported</c>: no BPE, or one whose pieces do not say whether they begin or end a word, or that merges by chance.</exception>
+    internal static void RequirePlainMerges(JsonElement model)
+    {
+        if (Kind(model) is var kind && kind != "BPE") throw Unsupported("model", kind);
+        foreach (var key in new[] { "continuing_subword_prefix", "end_of_word_suffix" })
+            if (Optional(model, key) is { } affix && affix.GetString() is { Length: > 0 } text) throw Unsupported(key, text);
+        if (Optional(model, "dropout") is { } dropout && dropout.GetDouble() != 0) throw Unsupported("dropout", dropout.GetRawText());
     }
 
     internal static AddedToken Token(JsonElement token)

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text;
 using Chat.Models.Checkpoints;
 
@@ -9,12 +8,11 @@ namespace Chat.Models.Tokenizers;
 /// Viterbi; of equal ones the one whose last pieces are longest. A character that is no piece costs 10 more than the worst piece, and neighbours of that kind are one unknown token.
 /// Special tokens are no pieces, so text can never spell one. Thread-safe and immutable.
 /// </summary>
-public sealed class UnigramTokenizer : HuggingFaceTokenizer
+public sealed class UnigramTokenizer : PieceTokenizer
 {
     private const double UnknownPenalty = 10;
 
     private readonly UnigramFile file;
-    private readonly byte[]?[] bytes, firstBytes;           // by id; null where no token stands
     private readonly Dictionary<string, int> ids = new(StringComparer.Ordinal);
     private readonly string[] sorted;                       // pieces that text may become, in ordinal order
     private readonly int[] sortedIds;
@@ -23,7 +21,7 @@ public sealed class UnigramTokenizer : HuggingFaceTokenizer
     private readonly double unknownScore;
 
     /// <exception cref="CheckpointException"><c>bad_config</c>: an id outside the vocabulary, or a piece without text or score.</exception>
-    public UnigramTokenizer(UnigramFile file, SpecialTokens special) : base(file.Surroundings, special)
+    public UnigramTokenizer(UnigramFile file, SpecialTokens special) : base(file.Rules, [.. file.Pieces.Select((piece, id) => (piece.Piece, id))], special)
     {
         this.file = file;
         if (file.Unknown >= file.Pieces.Count) throw Bad($"unk_id {file.Unknown} is outside the vocabulary of {file.Pieces.Count}");
@@ -39,36 +37,11 @@ public sealed class UnigramTokenizer : HuggingFaceTokenizer
             byLetter[sorted[from][0]] = (from, to);
         }
         unknownScore = file.Pieces.Min(piece => piece.Score) - UnknownPenalty;
-        if (file.ByteFallback) byteIds = [.. Enumerable.Range(0, 256).Select(value => ids.GetValueOrDefault($"<0x{value:X2}>", -1))];
-
-        bytes = new byte[]?[Math.Max(file.Pieces.Count, file.Surroundings.Added.Select(token => token.Id + 1).DefaultIfEmpty(0).Max())];
-        for (var id = 0; id < file.Pieces.Count; id++) bytes[id] = Written(file.Pieces[id].Piece);
-        foreach (var token in file.Surroundings.Added) bytes[token.Id] = Written(token.Content);
-        firstBytes = [.. bytes];
-        if (file.FirstBlank == FirstBlank.Kept) return;
-        for (var id = 0; id < bytes.Length; id++)
-            if (file.FirstBlank == FirstBlank.All && id < file.Pieces.Count && file.Written.Any(pair => pair.To == " " && file.Pieces[id].Piece.Contains(pair.From, StringComparison.Ordinal)))
-                firstBytes[id] = Written(file.Written.Where(pair => pair.To == " ").Aggregate(file.Pieces[id].Piece, (text, pair) => text.Replace(pair.From, "", StringComparison.Ordinal)));
-            else if (file.FirstBlank == FirstBlank.One && bytes[id] is [(byte)' ', .. var rest]) firstBytes[id] = rest;
-    }
-
-    public override int VocabularySize => bytes.Length;
-
-    public override ReadOnlySpan<byte> RawBytes(int id, bool first) => (uint)id < (uint)bytes.Length ? (first ? firstBytes : bytes)[id]
-        : throw new ArgumentOutOfRangeException(nameof(id), id, $"Ids are 0 to {bytes.Length - 1}.");
-
-    private protected override string Normalize(string text) => file.Normalizers.Aggregate(text, (form, normalize) => normalize(form));
-
-    private protected override void EncodeNormalized(string text, bool atStart, List<int> found)
-    {
-        IEnumerable<(string Text, bool AtStart)> pieces = text.Length == 0 ? [] : [(text, atStart)];
-        foreach (var split in file.Splitters)
-            pieces = pieces.SelectMany(piece => split(piece.Text, piece.AtStart).Select((part, at) => (part, piece.AtStart && at == 0 && part[0] == piece.Text[0])));
-        foreach (var (piece, _) in pieces) Segment(WellFormed(piece), found);
+        if (file.Rules.ByteFallback) byteIds = [.. Enumerable.Range(0, 256).Select(value => ids.GetValueOrDefault(PieceRules.ByteName(value), -1))];
     }
 
     /// <summary>Viterbi over all cuts of a text into pieces.</summary>
-    private void Segment(string text, List<int> found)
+    private protected override void Segment(string text, List<int> found)
     {
         var best = new (double Score, int From, int Id)[text.Length + 1];
         Array.Fill(best, (0, -1, 0), 1, text.Length);
@@ -128,11 +101,6 @@ public sealed class UnigramTokenizer : HuggingFaceTokenizer
         else if (byteIds is not null && Encoding.UTF8.GetBytes(piece) is var values && values.All(value => byteIds[value] >= 0)) found.AddRange(values.Select(value => byteIds[value]));
         else found.Add(file.Unknown);
     }
-
-    /// <summary>What a piece adds to a text.</summary>
-    private byte[] Written(string piece) =>
-        file.ReadsBytes && piece is ['<', '0', 'x', _, _, '>'] && byte.TryParse(piece.AsSpan(3, 2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var value) ? [value]
-        : Encoding.UTF8.GetBytes(file.Written.Aggregate(piece, (text, pair) => text.Replace(pair.From, pair.To, StringComparison.Ordinal)));
 
     private static CheckpointException Bad(string what) => new(CheckpointErrors.BadConfig, $"The tokenizer's {what}.");
 }

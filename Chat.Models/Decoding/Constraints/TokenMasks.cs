@@ -8,14 +8,21 @@ internal sealed class TokenMasks(ByteAutomaton automaton, TokenTable tokens)
 {
     public ByteAutomaton.State Start => automaton.Start;
 
+    private ulong[]? beginning;
+
     /// <summary>States met so far; each may hold a mask.</summary>
     public int States => automaton.States;
 
     /// <returns><c>null</c>: the text does not go on with this token.</returns>
-    public ByteAutomaton.State? Next(ByteAutomaton.State state, int token)
+    public ByteAutomaton.State? Next(ByteAutomaton.State state, int token) => Next(state, tokens.Bytes(token));
+
+    /// <summary>The same for a token that nothing with bytes stands before.</summary>
+    public ByteAutomaton.State? First(int token) => Next(Start, tokens.FirstBytes(token));
+
+    private ByteAutomaton.State? Next(ByteAutomaton.State state, ReadOnlySpan<byte> bytes)
     {
         var next = state;
-        foreach (var value in tokens.Bytes(token))
+        foreach (var value in bytes)
             if ((next = automaton.Next(next!, value)) is null) return null;
         return next;
     }
@@ -49,7 +56,18 @@ internal sealed class TokenMasks(ByteAutomaton automaton, TokenTable tokens)
         return mask;
     }
 
-    /// <summary>The same by definition, a token at a time; <see cref="Of"/> must agree with it.</summary>
+    /// <summary>What may come where nothing with bytes stands before it; a token that writes nothing there may.</summary>
+    public ReadOnlySpan<ulong> Beginning()
+    {
+        if (Volatile.Read(ref beginning) is { } known) return known;
+        var mask = new ulong[(tokens.Count + 63) / 64];
+        for (var id = 0; id < tokens.Count; id++)
+            if (id == tokens.Separator ? Start.IsEnd : tokens.Bytes(id).Length > 0 && First(id) is not null) mask[id >> 6] |= 1UL << id;
+        Volatile.Write(ref beginning, mask);
+        return mask;
+    }
+
+    /// <summary>What <see cref="Of"/> must agree with: its definition, a token at a time.</summary>
     public bool Allows(ByteAutomaton.State state, int token) =>
         token == tokens.Separator ? state.IsEnd : tokens.Bytes(token).Length > 0 && Next(state, token) is not null;
 }

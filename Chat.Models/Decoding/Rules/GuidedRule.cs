@@ -38,7 +38,7 @@ public sealed class GuidedRule : ILogitsRule
                 if (Masks.Count >= MostKept) Masks.Clear();
                 Masks[(tokens, grammar)] = found = new(new(grammar), tokens);
             }
-            return new Row(found, tokens.Separator, new float[tokens.Count], found.Start);
+            return new Row(found, tokens, new float[tokens.Count], found.Start, hasBegun: !tokens.BeginsOtherwise);
         }
     }
 
@@ -72,14 +72,20 @@ public sealed class GuidedRule : ILogitsRule
 
     private static GenerationException Invalid(string option, string message) => new(GenerationError.InvalidOption, message, option);
 
-    private sealed class Row(TokenMasks masks, int separator, float[] raw, ByteAutomaton.State? state) : IRowRule
+    private sealed class Row(TokenMasks masks, TokenTable tokens, float[] raw, ByteAutomaton.State? state, bool hasBegun) : IRowRule
     {
         private ByteAutomaton.State? state = state;                                        // null: an emitted prefix that does not fit; the reply ends
 
-        public void Append(int token) => state = state is null ? null : masks.Next(state, token);
+        private bool hasBegun = hasBegun;
+
+        public void Append(int token)
+        {
+            if (state is not null) state = hasBegun ? masks.Next(state, token) : masks.First(token);
+            hasBegun |= tokens.Bytes(token).Length > 0;
+        }
 
         // Forks share the copy: a row is settled before the next one begins.
-        public IRowRule Fork() => new Row(masks, separator, raw, state);
+        public IRowRule Fork() => new Row(masks, tokens, raw, state, hasBegun);
 
         public void Apply(Span<float> scores, ReadOnlySpan<int> reply) => scores.CopyTo(raw);
 
@@ -88,10 +94,10 @@ public sealed class GuidedRule : ILogitsRule
             if (state is null)
             {
                 scores.Fill(float.NegativeInfinity);
-                scores[separator] = 0;
+                scores[tokens.Separator] = 0;
                 return;
             }
-            var mask = masks.Of(state);
+            var mask = hasBegun ? masks.Of(state) : masks.Beginning();
             Take(scores, mask);
             if (scores.IndexOfAnyExcept(float.NegativeInfinity) >= 0) return;
             raw.CopyTo(scores);

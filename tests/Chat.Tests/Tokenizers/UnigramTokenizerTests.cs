@@ -148,7 +148,7 @@ public sealed class UnigramTokenizerTests : IDisposable
     }
 
     private static UnigramTokenizer Plain((string Piece, double Score)[] pieces) =>
-        new(new UnigramFile { Pieces = [("<unk>", 0), .. pieces], Unknown = 0, Surroundings = new([new(0, "<unk>", true, false, false)], [], []) }, Special);
+        new(new UnigramFile { Pieces = [("<unk>", 0), .. pieces], Unknown = 0, Rules = new() { Surroundings = new([new(0, "<unk>", true, false, false)], [], []) } }, Special);
 
     private HuggingFaceTokenizer Changed(JsonNode root)
     {
