@@ -47,9 +47,11 @@ internal sealed class ReplyLog(StoreConnection connection, ReplyBeat beat, Reten
             retention.For(reply.Tenant) is { } kept ? Milliseconds(kept) : 0,
             .. facts.Select(f => (RedisValue)ConversationStore.Write(f, StoreJson.Default.JournalFact)),
         ];
-        // Named before it is there, so that a crash in between cannot hide it.
-        await connection.CallAsync(db => db.SortedSetAddAsync(Keys.Running, Running(conversation, reply.Id), time.GetUtcNow().ToUnixTimeMilliseconds()));
-        var answer = (string[])(await connection.CallAsync(db => db.ScriptEvaluateAsync(StoreScripts.Begin, keys, values)))!;
+        // Named ahead of it on one connection, so that a crash in between cannot hide it.
+        var named = connection.CallAsync(db => db.SortedSetAddAsync(Keys.Running, Running(conversation, reply.Id), time.GetUtcNow().ToUnixTimeMilliseconds()));
+        var begun = connection.CallAsync(db => db.ScriptEvaluateAsync(StoreScripts.Begin, keys, values));
+        await Task.WhenAll(named, begun);
+        var answer = (string[])(await begun)!;
         if (answer[0] != "ok") await ForgetRunningAsync(conversation, reply.Id);
         switch (answer[0])
         {
@@ -80,8 +82,10 @@ internal sealed class ReplyLog(StoreConnection connection, ReplyBeat beat, Reten
         if (answer != "ok") return answer == "fenced" ? AppendOutcome.Fenced : AppendOutcome.Gap;
         if (end is not null)
         {
+            // On one connection: what is forgotten is never more durable than the end.
+            var forgotten = ForgetRunningAsync(id, lease.Reply);
             await connection.CommitAsync();
-            await ForgetRunningAsync(id, lease.Reply);
+            await forgotten;
         }
         return AppendOutcome.Appended;
     }
