@@ -133,7 +133,12 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
         var text = ReplyReport.Write(results[0].Model, scores, decoding, request.Seed);
         if (request.Report is { } report) WholeFile.WriteText(report, text);
         else if (request.To is null) console.WriteLine(text);
-        if (request.Card) ModelCard.AddScores(request.Folders[0], scores.ToJson());
+        if (request.Card)
+        {
+            var all = scores.ToJson();
+            foreach (var (name, figures) in results[0].Figures()) all[name] = figures!.DeepClone();
+            ModelCard.AddScores(request.Folders[0], all);
+        }
         console.WriteLine(scores.ToJson().ToJsonString(RecipeFile.Json));
     }
 
