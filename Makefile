@@ -51,6 +51,9 @@ cuge: ## CUGE-mini of the shipped pair, student = 100, into artifacts/cuge (a mi
 reproduce-distillation: ## What each distillation objective is good for, five seeds on a generated corpus (minutes on two quiet cores; goes on where it was stopped)
 	dotnet run -c $(CONFIGURATION) --project tests/Chat.Reproductions -- distillation --folder artifacts/distillation
 
+reproduce-resume: ## kill -9 at ten random steps of each kind of stage: does the run that goes on equal the unbroken one bit for bit? (91 starts, some minutes)
+	CHAT_KILLS=10 dotnet run -c $(CONFIGURATION) --project tests/Chat.Tests -- -class '*KilledProcessTests' -showLiveOutput
+
 PEER = dotnet run -c $(CONFIGURATION) --project tests/Chat.PeerBenchmark --
 
 bench-peer: ## Kernels against LLamaSharp on a synthetic 0.5B model (150 MB of its back end, 3 GB in artifacts/peer, minutes; nothing else should run)
@@ -71,4 +74,4 @@ bench-kernels: ## Products of packed weights alone under BenchmarkDotNet (two mi
 format: ## Check the formatting of the code
 	dotnet format Chat.sln --verify-no-changes
 
-.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate cuge reproduce-distillation bench-peer bench-kernels check-minilm bench-minilm format
+.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate cuge reproduce-distillation reproduce-resume bench-peer bench-kernels check-minilm bench-minilm format
