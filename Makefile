@@ -60,6 +60,9 @@ reproduce-distillation: ## What each distillation objective is good for, five se
 reproduce-pair: ## SFT, KD, SeqKD and MiniLLM on the shipped pair's own data, three seeds (train-data, train-student and export RUN=student-sft first; an hour; goes on where it was stopped)
 	dotnet run -c $(CONFIGURATION) --project tests/Chat.Reproductions -- pair --folder artifacts/pair
 
+reproduce-resume: ## kill -9 at ten random steps of each kind of stage: does the run that goes on equal the unbroken one bit for bit? (91 starts, some minutes)
+	CHAT_KILLS=10 dotnet run -c $(CONFIGURATION) --project tests/Chat.Tests -- -class '*KilledProcessTests' -showLiveOutput
+
 PEER = dotnet run -c $(CONFIGURATION) --project tests/Chat.PeerBenchmark --
 
 bench-peer: ## Kernels against LLamaSharp on a synthetic 0.5B model (150 MB of its back end, 3 GB in artifacts/peer, minutes; nothing else should run)
@@ -80,4 +83,4 @@ bench-kernels: ## Products of packed weights alone under BenchmarkDotNet (two mi
 format: ## Check the formatting of the code
 	dotnet format Chat.sln --verify-no-changes
 
-.PHONY: help setup run test train-data train-small train-teacher train-student worker export evaluate cuge reproduce-distillation reproduce-pair bench-peer bench-kernels check-minilm bench-minilm format
+.PHONY: help setup run test train-data train-small train-teacher train-student worker export evaluate cuge reproduce-distillation reproduce-pair reproduce-resume bench-peer bench-kernels check-minilm bench-minilm format

@@ -105,6 +105,7 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
             corpora.Find(name);
         }
         foreach (var name in recipe.Validation) corpora.Find(name);
+        TrainingRecipe.Require(recipe.Start is null || ModelOf(recipe.Start) is not null || new RunFolder(Path.Combine(runs, recipe.Start)).Newest is not null, $"start: '{recipe.Start}' is neither a run with a checkpoint nor a model folder; train it first");
         foreach (var stage in recipe.Stages) new StageSetup(recipe, stage, folder, runs, plugins, time).Check(corpora);
     }
 

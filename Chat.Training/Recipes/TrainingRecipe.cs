@@ -109,7 +109,7 @@ public sealed record StageRecipe(
         Require(MaxContext >= 8 && MaxReply >= 4, $"maxContext {MaxContext} must be at least 8, maxReply {MaxReply} at least 4");
         Require(BatchTokens >= MaxContext + MaxReply, $"batchTokens {BatchTokens} must hold one sample of {MaxContext} + {MaxReply}");
         Require(Accumulate > 0, $"accumulate {Accumulate} must be positive");
-        Require(LearningRate > 0 && double.IsFinite(LearningRate), $"learningRate {LearningRate} must be positive");
+        Require(LearningRate is > 0 and <= 1e37, $"learningRate {LearningRate} must be positive, and a tenth of what float32 holds at most");
         Require(Schedule is "constant" or "cosine" or "linear" or "noam", $"schedule '{Schedule}' is none of constant, cosine, linear, noam");
         Require(FinalShare is >= 0 and <= 1, $"finalShare {FinalShare} must be in [0, 1]");
         Require(Clip > 0 && WeightDecay is >= 0 and < 1, $"clip {Clip} must be positive, weightDecay {WeightDecay} in [0, 1)");

@@ -128,8 +128,7 @@ public sealed partial class JobRun(TrainingJob job, WorkerFolders folders, Plugi
 
     private string? Newest()
     {
-        var checkpoints = Path.Combine(Run, "checkpoints");
-        try { return Directory.Exists(checkpoints) ? Directory.EnumerateDirectories(checkpoints).Where(d => !d.EndsWith(".part", StringComparison.Ordinal)).Max(StringComparer.Ordinal) : null; }
+        try { return new RunFolder(Run).Newest; }
         catch (IOException) { return null; }      // an old one went while they were read
     }
 
