@@ -1,3 +1,4 @@
+using System.Net;
 using System.Net.Http.Json;
 using System.Security.Cryptography;
 using System.Text.Json.Nodes;
@@ -55,12 +56,30 @@ public sealed class TrainingBench : IAsyncDisposable
     /// <returns>The job's id.</returns>
     public async Task<string> SubmitAsync(JsonObject recipe, bool register = false)
     {
-        using var answer = await Http.PostAsJsonAsync("/api/training/jobs", new JsonObject { ["recipe"] = recipe, ["register"] = register });
-        Assert.True(answer.IsSuccessStatusCode, await answer.Content.ReadAsStringAsync());
-        return (string)JsonNode.Parse(await answer.Content.ReadAsStringAsync())!["id"]!;
+        var asked = new JsonObject { ["recipe"] = recipe, ["register"] = register };
+        return (string)(await AskAsync(() => Http.PostAsJsonAsync("/api/training/jobs", asked)))["id"]!;
     }
 
-    public async Task<JsonObject> ReadAsync(string job) => (await Http.GetFromJsonAsync<JsonObject>($"/api/training/jobs/{job}"))!;
+    public Task<JsonObject> ReadAsync(string job) => AskAsync(() => Http.GetAsync($"/api/training/jobs/{job}"));
+
+    /// <param name="verb"><c>cancel</c> or <c>resume</c>.</param>
+    public Task<JsonObject> PostAsync(string job, string verb) => AskAsync(() => Http.PostAsync($"/api/training/jobs/{job}/{verb}", null));
+
+    /// <summary>Asks again where the store was too slow for the gateway: trainings leave it little of the processors.</summary>
+    private static async Task<JsonObject> AskAsync(Func<Task<HttpResponseMessage>> ask)
+    {
+        JsonObject? read = null;
+        await Until.TrueAsync(async () =>
+        {
+            using var answer = await ask();
+            if (answer.StatusCode == HttpStatusCode.ServiceUnavailable) return false;
+            var text = await answer.Content.ReadAsStringAsync();
+            Assert.True(answer.IsSuccessStatusCode, text);
+            read = JsonNode.Parse(text)!.AsObject();
+            return true;
+        });
+        return read!;
+    }
 
     /// <summary>Waits until the job is so; one that fails instead fails the test with its error and the workers' words.</summary>
     public async Task<JsonObject> UntilAsync(string job, Func<JsonObject, bool> isSo)

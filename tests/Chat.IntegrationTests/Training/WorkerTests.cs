@@ -68,11 +68,11 @@ public sealed class WorkerTests
         // Cancelled: it ends with the step it is at and a checkpoint of that step.
         var cancelled = await bench.SubmitAsync(TrainingBench.Recipe("cancelled"));
         await bench.InTheMiddleAsync(cancelled);
-        Assert.Equal("cancelling", (string)(await PostAsync(bench.Http, cancelled, "cancel"))["state"]!);
+        Assert.Contains((string)(await bench.PostAsync(cancelled, "cancel"))["state"]!, new[] { "cancelling", "cancelled" });
         var stopped = await bench.UntilAsync(cancelled, j => (string)j["state"]! == "cancelled");
         Assert.InRange(TrainingBench.StepOf(stopped), 45, 419);
         Assert.Equal(TrainingBench.StepOf(stopped), (long)stopped["progress"]!["checkpoint"]!);
-        await PostAsync(bench.Http, cancelled, "resume");
+        await bench.PostAsync(cancelled, "resume");
         await bench.FinishedAsync(cancelled);
 
         // Killed: nobody gives it back, another worker takes it up when the lease is over.
@@ -156,7 +156,7 @@ public sealed class WorkerTests
 
         await Until.TrueAsync(async () => (await bench.Http.GetAsync($"/api/training/jobs/{job}")).IsSuccessStatusCode);
         await bench.UntilAsync(job, j => TrainingBench.StepOf(j) > step + 50);
-        await PostAsync(bench.Http, job, "cancel");
+        await bench.PostAsync(job, "cancel");
         var stopped = await bench.UntilAsync(job, j => (string)j["state"]! == "cancelled");
         Assert.Equal(TrainingBench.StepOf(stopped), (long)stopped["progress"]!["checkpoint"]!);
     }
@@ -212,13 +212,6 @@ public sealed class WorkerTests
 
         foreach (var name in new[] { "chat_training_steps_total", "chat_training_tokens_total", "chat_training_loss", "chat_training_gradient_norm", "first", "chat-training" }) Assert.Contains(name, bodies["metrics"], StringComparison.Ordinal);
         foreach (var name in new[] { "job", "stage", "validation", "finished", "seen" }) Assert.Contains(name, bodies["traces"], StringComparison.Ordinal);
-    }
-
-    private static async Task<JsonObject> PostAsync(HttpClient http, string job, string verb)
-    {
-        using var answer = await http.PostAsync($"/api/training/jobs/{job}/{verb}", null);
-        Assert.True(answer.IsSuccessStatusCode, await answer.Content.ReadAsStringAsync());
-        return JsonNode.Parse(await answer.Content.ReadAsStringAsync())!.AsObject();
     }
 
     /// <summary>All that the job's events tell, until they end.</summary>
