@@ -68,7 +68,7 @@ public sealed class WorkerTests
         // Cancelled: it ends with the step it is at and a checkpoint of that step.
         var cancelled = await bench.SubmitAsync(TrainingBench.Recipe("cancelled"));
         await bench.InTheMiddleAsync(cancelled);
-        Assert.Contains((string)(await bench.PostAsync(cancelled, "cancel"))["state"]!, new[] { "cancelling", "cancelled" });
+        Assert.True((string)(await bench.PostAsync(cancelled, "cancel"))["state"]! is "cancelling" or "cancelled");
         var stopped = await bench.UntilAsync(cancelled, j => (string)j["state"]! == "cancelled");
         Assert.InRange(TrainingBench.StepOf(stopped), 45, 419);
         Assert.Equal(TrainingBench.StepOf(stopped), (long)stopped["progress"]!["checkpoint"]!);
