@@ -19,8 +19,8 @@ internal sealed class ConversationStore(StoreConnection connection, Retention re
     public async Task CreateAsync(Conversation conversation)
     {
         var owner = new Caller(conversation.Tenant, conversation.User);
-        var listed = TouchAsync(owner, conversation.Id, conversation.UpdatedAt);
-        var stored = connection.CallAsync(async db =>
+        await TouchAsync(owner, conversation.Id, conversation.UpdatedAt);
+        await connection.CallAsync(async db =>
         {
             await db.HashSetAsync(Keys.Conversation(conversation.Id),
             [
@@ -30,7 +30,6 @@ internal sealed class ConversationStore(StoreConnection connection, Retention re
             ]);
             return retention.For(conversation.Tenant) is not { } kept || await db.KeyExpireAsync(Keys.Conversation(conversation.Id), kept);
         });
-        await Task.WhenAll(listed, stored);
         await connection.CommitAsync();
     }
 

@@ -47,11 +47,9 @@ internal sealed class ReplyLog(StoreConnection connection, ReplyBeat beat, Reten
             retention.For(reply.Tenant) is { } kept ? Milliseconds(kept) : 0,
             .. facts.Select(f => (RedisValue)ConversationStore.Write(f, StoreJson.Default.JournalFact)),
         ];
-        // Named ahead of it on one connection, so that a crash in between cannot hide it.
-        var named = connection.CallAsync(db => db.SortedSetAddAsync(Keys.Running, Running(conversation, reply.Id), time.GetUtcNow().ToUnixTimeMilliseconds()));
-        var begun = connection.CallAsync(db => db.ScriptEvaluateAsync(StoreScripts.Begin, keys, values));
-        await Task.WhenAll(named, begun);
-        var answer = (string[])(await begun)!;
+        // Named before it is there, so that a crash in between cannot hide it.
+        await connection.CallAsync(db => db.SortedSetAddAsync(Keys.Running, Running(conversation, reply.Id), time.GetUtcNow().ToUnixTimeMilliseconds()));
+        var answer = (string[])(await connection.CallAsync(db => db.ScriptEvaluateAsync(StoreScripts.Begin, keys, values)))!;
         if (answer[0] != "ok") await ForgetRunningAsync(conversation, reply.Id);
         switch (answer[0])
         {
