@@ -50,7 +50,7 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
                 var mean = losses.Loss.Count == 0 ? double.NaN : losses.Loss.Values.Average();
                 journal.Write(new(state.TotalSteps, stage.Name, Validation: losses.Loss, ContextGain: losses.ContextGain));
                 report?.Invoke(new TrainingProgress(stage, step, loss, speed, losses.Loss));
-                work.Validated(mean);
+                if (losses.Loss.Count > 0) work.Validated(mean);
                 state = state with { Cursor = work.Cursor };
                 state = mean < (state.Best ?? double.PositiveInfinity) ? state with { Best = mean, SinceBest = 0 } : state with { SinceBest = state.SinceBest + 1 };
                 if (stage.Patience > 0 && state.SinceBest >= stage.Patience) break;
