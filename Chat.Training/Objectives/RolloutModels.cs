@@ -33,13 +33,22 @@ public sealed class RolloutModels(EncoderDecoder student, EncoderDecoder? teache
         if (source != ReplySource.Student) teacherRunner ??= OnKernels(teacher ?? throw new InvalidOperationException($"Replies of {source} need a teacher."));
         using var own = source == ReplySource.Teacher ? null : OnKernels(student);
         WrittenReply[] Write(IRunner runner) => writer.Write(runner, contexts, longest, how.Temperature, seed, number);
-        return source switch
+        try
         {
-            ReplySource.Teacher => Write(teacherRunner!),
-            ReplySource.Student => Write(own!),
-            ReplySource.Mixed => Write(new BlendRunner(own!, teacherRunner!, BlendLaws.Mixed(how.TeacherShare))),
-            _ => Write(new BlendRunner(own!, teacherRunner!, BlendLaws.Filtered(how.FilterTop))),
-        };
+            return source switch
+            {
+                ReplySource.Teacher => Write(teacherRunner!),
+                ReplySource.Student => Write(own!),
+                ReplySource.Mixed => Write(new BlendRunner(own!, teacherRunner!, BlendLaws.Mixed(how.TeacherShare))),
+                _ => Write(new BlendRunner(own!, teacherRunner!, BlendLaws.Filtered(how.FilterTop))),
+            };
+        }
+        catch (InvalidOperationException error)
+        {
+            // Nothing can be drawn from NaN: the teacher is broken, or else the student has diverged.
+            if (source != ReplySource.Student) TeacherNumbers.Require(Labels(new ModelTeacher(new EncoderDecoderScorer(teacher!)), new Batch([new Methods.Sample(contexts[0], [tokens.Separator])])));
+            throw new DivergedException(error.Message.TrimEnd('.'));
+        }
     }
 
     public IReadOnlyList<Rollout> Score(IReadOnlyList<Rollout> rollouts)

@@ -126,8 +126,41 @@ public sealed class FaultTests : IDisposable
         foreach (var entry in tensors.Entries) tensors.CheckFinite(entry);
     }
 
+    [Fact]
+    public void A_held_out_loss_or_weights_that_are_no_numbers_end_the_run_before_it_is_saved()
+    {
+        using var model = new EncoderDecoder(TrainingRun.Shape(new ModelRecipe(32, 64, 2, 1, 1, HeadWidth: 16), 40, 0), 1);
+        using var optimiser = new MasterAdamW(model.named_parameters(), 0);
+        var folder = new RunFolder(Path.Combine(root, "run"));
+        using var held = folder.Lock();
+        string Said(double loss) => Assert.Throws<DivergedException>(() => new Trainer(model, folder, TimeProvider.System).Train(
+            Stage("only") with { ValidateEvery = 1, SaveEvery = 1, Dropout = 0 }, new NothingToLearn(), optimiser, 1, new("only", 0, 0, 0, 0, 0, null, null, 0, "hash"),
+            () => new(new Dictionary<string, double> { ["corpus"] = loss }, new Dictionary<string, double>()), default)).Message;
+
+        Assert.Contains("held-out loss is no number", Said(double.NaN), StringComparison.Ordinal);
+        optimiser.State.Last().Value.fill_(float.PositiveInfinity);
+        Assert.Contains("Weights became NaN or infinite", Said(1), StringComparison.Ordinal);
+        Assert.Null(folder.Newest);
+    }
+
+    private sealed class NothingToLearn : IStageWork
+    {
+        public StageCursor Cursor => new();
+
+        public UpdateReport Learn(double progress) => new(1, 1);
+    }
+
+    [Fact]
+    public void A_distillation_without_a_held_out_corpus_is_made_to_its_end()
+    {
+        Follow(Recipe("teacher"), root);
+
+        Assert.Null(Follow(Distilled("run", "distillm", """{"teacher":"teacher","textWeight":0}""") with { Validation = [] }, root).Stage);
+    }
+
     [Theory]
     [InlineData("kd", """{"cache":"words"}"""), InlineData("kd", "{}"), InlineData("kd", """{"topK":20}"""), InlineData("dpkd", """{"textWeight":0}"""), InlineData("gkd", """{"share":1}""")]
+    [InlineData("tvd", "{}"), InlineData("seqkd", "{}"), InlineData("skd", "{}"), InlineData("distillm2", "{}"), InlineData("minillm", """{"replies":24,"textWeight":0}""")]
     public void A_teacher_that_says_NaN_is_blamed_and_not_kept(string objective, string distil)
     {
         Follow(Recipe("teacher"), root);
@@ -171,6 +204,29 @@ public sealed class FaultTests : IDisposable
         Assert.Contains("Train it first, or name a folder", Assert.Throws<RecipeException>(() => Follow(recipe, root)).Message, StringComparison.Ordinal);
         Directory.Move(away, teacher);
         Follow(recipe, root);
+        Assert.Equal(Lines(root, "whole"), Lines(root, "run"));
+    }
+
+    [Fact]
+    public void A_damaged_cache_is_said_and_the_run_goes_on_without_it()
+    {
+        Follow(Recipe("teacher"), root);
+        TrainingRecipe Learner(string name) => Distilled(name, "tvd", """{"teacher":"teacher","cache":"words"}""");
+        Follow(Learner("whole"), root);
+        var bytes = File.ReadAllBytes(Path.Combine(root, "words"));
+        const int magic = 8, key = 16, number = 4, sum = 8;
+        for (int at = magic + number + BitConverter.ToInt32(bytes, magic), length; at < bytes.Length; at += key + number + length + sum)
+        {
+            length = BitConverter.ToInt32(bytes, at + key);
+            if (at + key + number + length + sum < bytes.Length) bytes[at + key + number] ^= 1;                // a damaged last one would be cut off
+        }
+        File.WriteAllBytes(Path.Combine(root, "words"), bytes);
+
+        var error = Assert.Throws<InvalidDataException>(() => Follow(Learner("run"), root));
+
+        Assert.Contains("remove it, and the teacher is asked anew", error.Message, StringComparison.Ordinal);
+        File.Delete(Path.Combine(root, "words"));
+        Follow(Learner("run"), root);
         Assert.Equal(Lines(root, "whole"), Lines(root, "run"));
     }
 
