@@ -37,9 +37,10 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
             if (plugins.OfKind(Method).All(p => p.Name != stage.Method)) throw new UnknownPluginException("method or objective", stage.Method, plugins.OfKind(Method).Concat(plugins.OfKind(Objective)).Select(p => p.Name));
             TrainingRecipe.Require(stage.Distil is null, $"stage '{stage.Name}': distil is for objectives, and '{stage.Method}' is a method");
             var method = plugins.Create<ITrainingMethod>(stage.Method);
-            return new(new MethodWork(model, method, Stream(sources, cursor?.Stream), stage.Accumulate), tokens, []);
+            return new(new MethodWork(model, method, Stream(sources, cursor?.Stream, stage.Pack), stage.Accumulate), tokens, []);
         }
 
+        TrainingRecipe.Require(!stage.Pack, $"stage '{stage.Name}': pack is for methods, and '{stage.Method}' is an objective");
         var distil = stage.Distil ?? new();
         var objective = distil.Apply(stage.Method, plugins.Create<IObjective>(stage.Method).Default);
         List<IDisposable> held = [];
@@ -73,7 +74,7 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
         return new(new DistillationWork(objective, new EncoderDecoderScorer(model), signal, trajectories, text, new(cursor?.Alarm), clock), tokens, held);
     }
 
-    private MixtureStream Stream(IReadOnlyList<MixtureSource> sources, StreamCursor? at) => new(sources, new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens, recipe.Seed, at);
+    private MixtureStream Stream(IReadOnlyList<MixtureSource> sources, StreamCursor? at, bool pack = false) => new(sources, new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens, recipe.Seed, at, pack);
 
     /// <summary>A run's newest weights, or a model folder's, in the student's type and in evaluation mode.</summary>
     private EncoderDecoder Teacher(string name, EncoderDecoder student)
