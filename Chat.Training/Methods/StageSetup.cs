@@ -49,7 +49,7 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
         if (ConfiguredObjective() is not { } objective)
         {
             var method = plugins.Create<ITrainingMethod>(stage.Method);
-            return new(new MethodWork(model, method, Stream(sources, cursor?.Stream), stage.Accumulate), tokens, []);
+            return new(new MethodWork(model, method, Stream(sources, cursor?.Stream, stage.Pack), stage.Accumulate), tokens, []);
         }
 
         var distil = stage.Distil ?? new();
@@ -91,6 +91,7 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
             Require(stage.Distil is null, $"distil is for objectives, and '{stage.Method}' is a method");
             return null;
         }
+        Require(!stage.Pack, $"pack is for methods, and '{stage.Method}' is an objective");
         var distil = stage.Distil ?? new();
         var objective = distil.Apply(stage.Method, plugins.Create<IObjective>(stage.Method).Default);
         Require(!objective.NeedsTeacher || distil.Teacher is not null, $"{stage.Method} needs distil.teacher, a run or a model folder");
@@ -100,7 +101,7 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
         return objective;
     }
 
-    private MixtureStream Stream(IReadOnlyList<MixtureSource> sources, StreamCursor? at) => new(sources, new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens, recipe.Seed, at);
+    private MixtureStream Stream(IReadOnlyList<MixtureSource> sources, StreamCursor? at, bool pack = false) => new(sources, new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens, recipe.Seed, at, pack);
 
     /// <summary>A run's newest weights, or a model folder's, in the student's type and in evaluation mode.</summary>
     private EncoderDecoder Teacher(string name, EncoderDecoder student)

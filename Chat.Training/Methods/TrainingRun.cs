@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json;
 using System.Text.RegularExpressions;
 using Chat.Domain.Plugins;
 using Chat.Models.Architectures;
@@ -178,28 +179,39 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
     private MixtureSource Source(MixtureRecipe mixture, StageRecipe stage, BytePairEncoder encoder, Action<string>? say)
     {
         var sampler = plugins.Create<ISampler>(mixture.As);
-        var corpus = Tokens(mixture.Corpus, encoder, say);
+        var corpus = Tokens(mixture, encoder, say);
         return new MixtureSource(mixture.Corpus, corpus, sampler, sampler.Places(corpus, new SampleLimits(stage.MaxContext, stage.MaxReply)), mixture.Weight);
     }
 
     /// <summary>The corpus without its held-out documents, encoded once and kept in the run folder under a name made of what it depends on.</summary>
-    private TokenizedCorpus Tokens(string name, BytePairEncoder encoder, Action<string>? say)
+    private TokenizedCorpus Tokens(MixtureRecipe mixture, BytePairEncoder encoder, Action<string>? say)
     {
+        var (name, wordings) = (mixture.Corpus, mixture.Templates is { } set ? JsonSerializer.Serialize(recipe.Templates![set], RecipeFile.Json) : "");
         var key = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(
-            $"{RecipeFile.Hash(corpora.Find(name))} {RecipeFile.Hash(folder.Tokenizer)} {recipe.HeldOut}")))[..16];
+            $"{RecipeFile.Hash(corpora.Find(name))} {RecipeFile.Hash(folder.Tokenizer)} {recipe.HeldOut}{wordings}")))[..16];
         var path = Path.Combine(Directory.CreateDirectory(Path.Combine(runs, "tokens")).FullName, $"{name}-{key}.tokens");
         if (File.Exists(path)) return TokenizedCorpus.Load(path);
         say?.Invoke($"encoding {name}");
-        var corpus = TokenizedCorpus.Encode(corpora.Read(name).Where(d => !heldOut.IsMatch(d.Scene)), encoder);
+        var corpus = TokenizedCorpus.Encode(Documents(name, mixture.Templates).Where(d => !heldOut.IsMatch(d.Scene)), encoder);
         var own = Path.Combine(folder.Root, Path.GetFileName(path) + ".part");                  // another run may be at the same corpus
         corpus.Save(own);
         File.Move(own, path, overwrite: true);
         return corpus;
     }
 
+    /// <summary>A corpus, its instructions in every wording of a set. Scenes keep their beginning, so what is held out does not depend on wordings.</summary>
+    private IEnumerable<Document> Documents(string corpus, string? templates) => templates is null ? corpora.Read(corpus)
+        : from record in corpora.Records(corpus)
+          from template in recipe.Templates![templates]
+          let prompt = template.Prompt(record)
+          where prompt is not null
+          select new Document(corpus, record.Language, $"{record.Scene}/{template.Name}", [prompt, record.Output]);
+
     private TokenizedCorpus HeldOut(string name, BytePairEncoder encoder) => TokenizedCorpus.Encode(HeldOut(name), encoder);
 
-    private IEnumerable<Document> HeldOut(string name) => corpora.Read(name).Where(d => heldOut.IsMatch(d.Scene));
+    /// <summary>Worded as the stages word it that train on the corpus.</summary>
+    private IEnumerable<Document> HeldOut(string name) =>
+        Documents(name, recipe.Stages.SelectMany(s => s.Mixture).FirstOrDefault(m => m.Corpus == name && m.Templates is not null)?.Templates).Where(d => heldOut.IsMatch(d.Scene));
 
     private HeldOutReplies Replies(StageRecipe stage, EncoderDecoder model) => new(model, [.. recipe.Validation.Select(name => (name, (IReadOnlyList<Document>)[.. HeldOut(name)]))], stage.Quality!.Prompts,
         new ByteLevelTokenizer(TokenizerJson.Load(folder.Tokenizer), TokenizerFile.Tokens), new(stage.MaxContext, stage.MaxReply), get_num_threads(), folder.Root);

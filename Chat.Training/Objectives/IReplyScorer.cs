@@ -28,7 +28,7 @@ public sealed class EncoderDecoderScorer(EncoderDecoder model) : IReplyScorer
     public Tensor Hidden(Batch batch)
     {
         using var scope = NewDisposeScope();
-        var hidden = model.Hidden(batch.Contexts(), batch.Mask(), batch.Replies());                     // [B T C]
+        var hidden = model.Hidden(batch.Contexts(), batch.Mask(), batch.Replies(), batch.ReplySegments());                     // [B T C]
         return hidden.flatten(0, 1).index_select(0, batch.LabelPlaces()).MoveToOuterDisposeScope();     // [N C]
     }
 
