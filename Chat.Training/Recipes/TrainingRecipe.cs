@@ -1,6 +1,6 @@
 using System.Text.Json.Nodes;
-using Chat.Training.Data;
 using System.Text.RegularExpressions;
+using Chat.Training.Data;
 
 namespace Chat.Training.Recipes;
 
