@@ -135,7 +135,7 @@ public sealed class FaultTests : IDisposable
         using var held = folder.Lock();
         string Said(double loss) => Assert.Throws<DivergedException>(() => new Trainer(model, folder, TimeProvider.System).Train(
             Stage("only") with { ValidateEvery = 1, SaveEvery = 1, Dropout = 0 }, new NothingToLearn(), optimiser, 1, new("only", 0, 0, 0, 0, 0, null, null, 0, "hash"),
-            () => new(new Dictionary<string, double> { ["corpus"] = loss }, new Dictionary<string, double>()), default)).Message;
+            () => new(new HeldOutLosses(new Dictionary<string, double> { ["corpus"] = loss }, new Dictionary<string, double>())), default)).Message;
 
         Assert.Contains("held-out loss is no number", Said(double.NaN), StringComparison.Ordinal);
         optimiser.State.Last().Value.fill_(float.PositiveInfinity);
