@@ -83,7 +83,7 @@ public sealed class FaultTests : IDisposable
         {
             if (update.Step != 4 || update.Validation is not null) return;
             var half = Directory.CreateDirectory(Path.Combine(root, "run", "checkpoints", "00000099.part")).FullName;
-            var error = Assert.Throws<IOException>(() => Follow(Recipe("run"), root));
+            var error = Assert.Throws<RunHeldException>(() => Follow(Recipe("run"), root));
             Assert.Contains("Another process trains in the run folder", error.Message, StringComparison.Ordinal);
             Assert.True(Directory.Exists(half));
             refused++;
