@@ -9,14 +9,16 @@ public sealed class Batch
 {
     private readonly IReadOnlyList<Sample> samples;
 
-    public Batch(IReadOnlyList<Sample> samples)
+    /// <param name="start">The token that a reply begins with.</param>
+    public Batch(IReadOnlyList<Sample> samples, int start = TokenizerFile.Start)
     {
-        this.samples = samples;
+        (this.samples, Start) = (samples, start);
         ContextLength = samples.Max(s => s.Context.Length);
         ReplyLength = samples.Max(s => s.Labels.Length);
     }
 
     public IReadOnlyList<Sample> Samples => samples;
+    public int Start { get; }
     public int Size => samples.Count;
     public int ContextLength { get; }
     public int ReplyLength { get; }
@@ -39,7 +41,7 @@ public sealed class Batch
     }
 
     /// <summary>[B T] the start token, then the labels but the last.</summary>
-    public Tensor Replies() => Padded(ReplyLength, s => [TokenizerFile.Start, .. s.Labels.AsSpan(..^1)], TokenizerFile.Pad);
+    public Tensor Replies() => Padded(ReplyLength, s => [Start, .. s.Labels.AsSpan(..^1)], TokenizerFile.Pad);
 
     /// <summary>[B T] ids to predict, −100 on pads.</summary>
     public Tensor Labels() => Padded(ReplyLength, s => s.Labels, -100);

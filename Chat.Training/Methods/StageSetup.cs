@@ -1,6 +1,5 @@
 using Chat.Domain.Plugins;
 using Chat.Models.Architectures;
-using Chat.Models.Checkpoints;
 using Chat.Models.Decoding;
 using Chat.Models.Tokenizers;
 using Chat.Training.Objectives;
@@ -20,7 +19,7 @@ public sealed record OpenStage(IStageWork Work, long Tokens, IReadOnlyList<IDisp
 }
 
 /// <summary>Opens what a stage learns from: the mixture for a method; for an objective the teacher, the engine that writes and the text beside it as well.</summary>
-public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFolder folder, string runs, PluginCatalog plugins)
+public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFolder folder, string runs, PluginCatalog plugins, TeacherHostOptions hosts, TimeProvider time)
 {
     private const string Method = "method", Objective = "objective";
 
@@ -43,26 +42,37 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
         var distil = stage.Distil ?? new();
         var objective = distil.Apply(stage.Method, plugins.Create<IObjective>(stage.Method).Default);
         List<IDisposable> held = [];
-        EncoderDecoder? teacher = null;
-        if (objective.NeedsTeacher)
+        var tokenizer = new ByteLevelTokenizer(TokenizerJson.Load(folder.Tokenizer), Tokenization.TokenizerFile.Tokens);
+        OpenTeacher? teacher = null;
+        ITeacher? signal = null;
+        try
         {
-            teacher = Teacher(distil.Teacher ?? throw new RecipeException($"Recipe: stage '{stage.Name}': {stage.Method} needs distil.teacher, a run or a model folder."), model);
-            held.Add(teacher);
+            if (objective.NeedsTeacher)
+            {
+                var named = distil.Teacher ?? throw new RecipeException($"Recipe: stage '{stage.Name}': {stage.Method} needs distil.teacher, a run, a model folder or a model host's address.");
+                var bridge = distil.Bridge is null ? null : plugins.Create<IVocabularyBridge>(distil.Bridge);
+                held.Add(teacher = new(named, runs, TokenNames.Of(tokenizer, model.Config.VocabularySize), bridge, model.WeightType, hosts, time));
+                teacher.Check(stage.Name, stage, objective);
+                signal = teacher.Judge(SignalKind.Full, distil.Cache is null || teacher.SendsBest ? distil.TopK : 0, objective.Temperature);
+                if (distil.Cache is { } file)
+                {
+                    TrainingRecipe.Require(objective.Temperature == 1, $"stage '{stage.Name}': a cache holds the teacher's words at temperature 1, not {objective.Temperature}");
+                    var kept = new TeacherCache(Path.Combine(runs, file), CacheHeader(distil.TopK, teacher.Hash, model.Config.VocabularySize), signal);
+                    held.Add(kept);
+                    signal = kept;
+                }
+            }
+            try { objective.Check(signal?.Kind ?? SignalKind.None); }
+            catch (ArgumentException error) { throw new RecipeException($"Recipe: stage '{stage.Name}': {error.Message}", error); }
         }
-        ITeacher? signal = teacher is null ? null : new ModelTeacher(new EncoderDecoderScorer(teacher), objective.Temperature);
-        if (signal is not null && distil.Cache is { } file)
+        catch
         {
-            TrainingRecipe.Require(objective.Temperature == 1, $"stage '{stage.Name}': a cache holds the teacher's words at temperature 1, not {objective.Temperature}");
-            var kept = new TeacherCache(Path.Combine(runs, file), CacheHeader(distil, model.Config.VocabularySize), signal);
-            held.Add(kept);
-            signal = kept;
+            foreach (var each in held) each.Dispose();
+            throw;
         }
-        else if (signal is not null && distil.TopK > 0) signal = new TopKTeacher(signal, distil.TopK, model.Config.VocabularySize);
-        try { objective.Check(signal?.Kind ?? SignalKind.None); }
-        catch (ArgumentException error) { throw new RecipeException($"Recipe: stage '{stage.Name}': {error.Message}", error); }
 
-        var vocabulary = TokenTable.From(Tokenizer(folder.Tokenizer), model.Config.VocabularySize);
-        var models = new RolloutModels(model, teacher, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root);
+        var vocabulary = TokenTable.From(tokenizer, model.Config.VocabularySize);
+        var models = new RolloutModels(model, teacher?.Model, teacher?.Judge(SignalKind.Sampled, 0, 1), teacher is null ? null : teacher.Writer, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root);
         held.Add(models);
         var trajectories = new TrajectorySource(objective.Replies, objective.Delivery.NeedsLogprobs, models, at => Stream(sources, at), stage.BatchTokens, stage.Accumulate, recipe.Seed, cursor?.Trajectories);
         var text = objective.TextWeight == 0 ? null : Stream([.. distil.Text!.Select(source)], cursor?.Text);
@@ -71,35 +81,6 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
 
     private MixtureStream Stream(IReadOnlyList<MixtureSource> sources, StreamCursor? at) => new(sources, new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens, recipe.Seed, at);
 
-    /// <summary>A run's newest weights, or a model folder's, in the student's type and in evaluation mode.</summary>
-    private EncoderDecoder Teacher(string name, EncoderDecoder student)
-    {
-        if (Directory.Exists(Path.Combine(runs, name)) && new RunFolder(Path.Combine(runs, name)) is { Newest: not null } run)
-        {
-            CheckVocabulary(name, run.Tokenizer);
-            return run.LoadModel(student.WeightType);
-        }
-        if (!File.Exists(Path.Combine(name, ModelFolder.ConfigFileName)))
-            throw new RecipeException($"distil.teacher: '{name}' is neither a run with a checkpoint in {Path.GetFullPath(runs)} nor a model folder. Train it first, or name a folder, for example Chat.Models/Shipped/chat-teacher.");
-        CheckVocabulary(name, Path.Combine(name, TokenizerFiles.HuggingFace));
-        return ModelFolder.Open(name).LoadModel(dtype: student.WeightType);
-    }
-
-    private TeacherCacheHeader CacheHeader(DistilRecipe distil, int vocabulary)
-    {
-        var run = Path.Combine(runs, distil.Teacher!);
-        var weights = Directory.Exists(run) && new RunFolder(run).Newest is { } checkpoint ? ModelFolder.Hash(checkpoint) : ModelFolder.Hash(distil.Teacher!);
-        return new(weights, RecipeFile.Hash(folder.Tokenizer), vocabulary, distil.TopK > 0 ? SignalKind.TopK : SignalKind.Full, distil.TopK > 0 ? distil.TopK : vocabulary);
-    }
-
-    /// <summary>Token by token: equal sizes prove nothing.</summary>
-    private void CheckVocabulary(string name, string file)
-    {
-        ByteLevelTokenizer ours = Tokenizer(folder.Tokenizer), theirs = Tokenizer(file);
-        if (ours.VocabularySize != theirs.VocabularySize) throw new RecipeException($"distil.teacher: '{name}' has {theirs.VocabularySize} tokens, the student {ours.VocabularySize}: take its vocabulary (tokenizer.from).");
-        for (var id = 0; id < ours.VocabularySize; id++)
-            if (!ours.Bytes(id).SequenceEqual(theirs.Bytes(id))) throw new RecipeException($"distil.teacher: token {id} of '{name}' is another than the student's: take its vocabulary (tokenizer.from).");
-    }
-
-    private static ByteLevelTokenizer Tokenizer(string file) => new(TokenizerJson.Load(file), Tokenization.TokenizerFile.Tokens);
+    private TeacherCacheHeader CacheHeader(int k, string teacher, int vocabulary) =>
+        new(teacher, RecipeFile.Hash(folder.Tokenizer), vocabulary, k > 0 ? SignalKind.TopK : SignalKind.Full, k > 0 ? k : vocabulary);
 }

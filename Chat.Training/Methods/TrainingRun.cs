@@ -6,6 +6,7 @@ using Chat.Models.Architectures;
 using Chat.Models.Checkpoints;
 using Chat.Models.Tokenizers;
 using Chat.Training.Data;
+using Chat.Training.Objectives;
 using Chat.Training.Recipes;
 using Chat.Training.Tokenization;
 using TorchSharp;
@@ -17,7 +18,8 @@ namespace Chat.Training.Methods;
 /// Follows a recipe from wherever its run folder stands: vocabulary, then stage after stage. Calling it again with the same recipe goes on.
 /// </summary>
 /// <param name="runs">Folder with one folder a run.</param>
-public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string runs, CorpusFolder corpora, PluginCatalog plugins, TimeProvider time)
+/// <param name="hosts">How a teacher at a model host is asked.</param>
+public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string runs, CorpusFolder corpora, PluginCatalog plugins, TimeProvider time, TeacherHostOptions? hosts = null)
 {
     private readonly RunFolder folder = new(Path.Combine(runs, recipe.Name));
     private readonly Regex heldOut = new(recipe.HeldOut, RegexOptions.CultureInvariant);
@@ -47,6 +49,7 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
 
     /// <returns>The last state; its stage is <c>null</c> when all stages are done.</returns>
     /// <exception cref="RecipeException">The run was begun with another recipe.</exception>
+    /// <exception cref="TeacherLostException">A teacher at a model host answers no more. A checkpoint holds the last whole step.</exception>
     public RunState Follow(Action<string>? say, Action<TrainingProgress>? report, CancellationToken stop)
     {
         var pairs = Vocabulary(say);
@@ -65,7 +68,7 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
             using var optimiser = new MasterAdamW(model.named_parameters(), stage.WeightDecay);
             Restore(optimiser, state);
             var held = new HeldOutSet(recipe.Validation.Select(name => (name, HeldOut(name, encoder))), new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens);
-            using var work = new StageSetup(recipe, stage, folder, runs, plugins).Open(model, state.Cursor, mixture => Source(mixture, stage, encoder, say));
+            using var work = new StageSetup(recipe, stage, folder, runs, plugins, hosts ?? TeacherHostOptions.Default, time).Open(model, state.Cursor, mixture => Source(mixture, stage, encoder, say));
             say?.Invoke($"{stage.Name}: {EncoderDecoder.ParameterCount(model.Config):N0} parameters, {work.Tokens:N0} tokens in {stage.Mixture.Count} corpora, {held.Samples} held-out samples");
 
             state = new Trainer(model, folder, time, report).Train(stage, work.Work, optimiser, recipe.Seed, state, () => held.Losses(model), stop);

@@ -147,7 +147,7 @@ internal sealed class DistillationStudy(string folder, int seeds, int steps, int
         var scratch = Directory.CreateTempSubdirectory("study-").FullName;
         try
         {
-            using var models = new RolloutModels(model, null, table, MaxReply, BatchTokens, threads: 1, scratch);
+            using var models = new RolloutModels(model, null, null, null, table, MaxReply, BatchTokens, threads: 1, scratch);
             return [.. models.Write(ReplySource.Student, new(), [.. prompts.Select(p => p.Context)], seed, 0).Zip(prompts, (reply, p) => new Sample(p.Context, reply.Labels))];
         }
         finally { Directory.Delete(scratch, recursive: true); }

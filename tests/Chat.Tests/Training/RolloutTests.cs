@@ -81,7 +81,7 @@ public sealed class RolloutTests : IDisposable
         student.eval();
         teacher.eval();
         var tokens = new TokenTable([.. Enumerable.Range(0, 40).Select(i => $"<{i}>")], [.. Enumerable.Range(0, 40).Select(i => new[] { (byte)(60 + i) })], separator: 2);
-        using var models = new RolloutModels(student, teacher, tokens, longest: 10, batchTokens: 200, threads: 1, scratch);
+        using var models = new RolloutModels(student, teacher, new ModelTeacher(new EncoderDecoderScorer(teacher)), null, tokens, longest: 10, batchTokens: 200, threads: 1, scratch);
         int[][] contexts = [.. Enumerable.Range(0, 30).Select(i => (int[])[20 + i % 15, 21, 3])];
         foreach (var source in new[] { ReplySource.Student, ReplySource.Teacher, ReplySource.Mixed, ReplySource.Filtered })
         {
