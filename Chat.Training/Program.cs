@@ -7,7 +7,11 @@ using Chat.Training.Objectives;
 using Chat.Training.Recipes;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using OpenTelemetry.Metrics;
+using OpenTelemetry.Resources;
+using OpenTelemetry.Trace;
 using Spectre.Console;
+using StackExchange.Redis;
 
 // Where there is no terminal, a line is as long as what it says: paths stay whole.
 if (Console.IsOutputRedirected) AnsiConsole.Console.Profile.Width = 1000;
@@ -23,7 +27,13 @@ builder.Services.AddSingleton<ModelCommands>();
 builder.Services.AddSingleton<ConvertCommand>();
 builder.Services.AddSingleton<EvaluateCommand>();
 builder.Services.AddSingleton<CugeCommand>();
+builder.Services.AddSingleton<WorkerCommand>();
+if (Environment.GetEnvironmentVariable("OTEL_EXPORTER_OTLP_ENDPOINT") is { Length: > 0 })
+    builder.Services.AddOpenTelemetry().ConfigureResource(resource => resource.AddService("chat-training").AddEnvironmentVariableDetector())
+        .WithMetrics(metrics => metrics.AddMeter(TrainingMeter.Name).AddOtlpExporter()).WithTracing(tracing => tracing.AddSource(TrainingMeter.Name).AddOtlpExporter());
 using var host = builder.Build();
+// This host is never started: who listens does so from when it is asked for, and sends the rest when the host goes.
+_ = (host.Services.GetService<MeterProvider>(), host.Services.GetService<TracerProvider>());
 
 var root = new RootCommand("""
     The offline worker of Chat: text in, model folders out.
@@ -40,6 +50,8 @@ var root = new RootCommand("""
     Several models beside each other, with intervals, and by capability:
       evaluate artifacts/chat-student artifacts/chat-teacher --teacher artifacts/chat-teacher --to artifacts/evaluation
       cuge artifacts/chat-student artifacts/chat-teacher
+    As a service, for jobs that a gateway queues:
+      worker --help
     """)
 {
     host.Services.GetRequiredService<DataCommands>().Create(),
@@ -50,13 +62,14 @@ var root = new RootCommand("""
     host.Services.GetRequiredService<ConvertCommand>().Create(),
     host.Services.GetRequiredService<EvaluateCommand>().Create(),
     host.Services.GetRequiredService<CugeCommand>().Create(),
+    host.Services.GetRequiredService<WorkerCommand>().Create(),
 };
 try
 {
     // A step of a large model takes its time, and a checkpoint must be written after it.
     return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromMinutes(5), EnableDefaultExceptionHandler = false });
 }
-catch (Exception error) when (error is RecipeException or DivergedException or TeacherLostException or CheckpointException or IOException or UnauthorizedAccessException or InvalidDataException or InvalidOperationException or ArgumentException or UnknownPluginException)
+catch (Exception error) when (error is RecipeException or DivergedException or TeacherLostException or CheckpointException or IOException or UnauthorizedAccessException or InvalidDataException or InvalidOperationException or ArgumentException or UnknownPluginException or RedisException)
 {
     await Console.Error.WriteLineAsync(error.Message);
     return 1;

@@ -55,7 +55,7 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
     {
         try
         {
-            await EndAsync(TurnState.Refused, new() { Type = ChatEventType.Refused, ReplyId = reply.Id, Sequence = eventCount + 1, Text = sentence }, FactKind.Refused);
+            await StoreAsync("", new(TurnState.Refused, Last(ChatEventType.Refused) with { Text = sentence }, FactKind.Refused));
         }
         finally
         {
@@ -68,11 +68,8 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
         try
         {
             next = chunks.MoveNextAsync().AsTask();
-            while (await next)
-            {
-                await DueAsync();
+            while (await DueAsync())
                 if (!await AppendAsync(Take(chunks))) return;
-            }
             await FailAsync("The model stopped without an end.");
         }
         catch (OperationCanceledException) when (reply.EarlyEnd != EarlyEnd.None)
@@ -91,13 +88,20 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
         }
     }
 
-    /// <summary>Waits for the beat, for one behind it where the last words are too young.</summary>
-    private async Task DueAsync()
+    /// <summary>Waits for words and for the beat, for one behind it where the last words are too young. Looks for words at the beat: who waits for nothing else is not woken by the model.</summary>
+    /// <returns>False when the model says nothing more.</returns>
+    private async Task<bool> DueAsync()
     {
-        if (shown.Length > 0)
-            do await beat.NextAsync().WaitAsync(reply.Ending);
-            while (time.GetElapsedTime(lastTaken) < settings.Coalesce * 0.8);
+        while (shown.Length > 0)
+        {
+            await beat.NextAsync();
+            reply.Ending.ThrowIfCancellationRequested();
+            if (!next.IsCompleted) await next;
+            else if (time.GetElapsedTime(lastTaken) >= settings.Coalesce * 0.8) break;
+        }
+        var isMore = await next;
         lastTaken = time.GetTimestamp();
+        return isMore;
     }
 
     /// <summary>Takes all that the model has said by now through the gate.</summary>
@@ -120,18 +124,18 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
     /// <returns>False when the reply is over.</returns>
     private async Task<bool> AppendAsync((ClearedText Text, ClearedText Held, GenerationEnd? End) taken)
     {
-        foreach (var span in taken.Text.Spans.Concat(taken.Held.Spans)) unshownBytes += span.SourceBytes;
+        foreach (var span in taken.Text.Spans) unshownBytes += span.SourceBytes;
+        foreach (var span in taken.Held.Spans) unshownBytes += span.SourceBytes;
         for (; unshown.TryPeek(out var bytes) && bytes <= unshownBytes; shownTokens++) unshownBytes -= unshown.Dequeue();
         var text = taken.Text.Text + taken.Held.Text;
-        if (text.Length > 0 && !await AppendDeltaAsync(text)) return false;
 
         if ((taken.Text.Refusal ?? taken.Held.Refusal) is { } refusal)
         {
             logger.LogInformation("Reply {Reply} was refused by rule {Rule}.", reply.Id, refusal.Rule);
-            await EndAsync(TurnState.Refused, new() { Type = ChatEventType.Refused, ReplyId = reply.Id, Sequence = eventCount + 1, Text = "The rest of this reply is withheld by the safety rules." }, FactKind.Refused);
+            await StoreAsync(text, new(TurnState.Refused, Last(ChatEventType.Refused) with { Text = "The rest of this reply is withheld by the safety rules." }, FactKind.Refused));
             return false;
         }
-        if (taken.End is not { } end) return true;
+        if (taken.End is not { } end) return text.Length == 0 || await StoreAsync(text);
 
         (completionTokens, speculation) = (end.CompletionTokens, end.Speculation);
         var (state, finish) = end.Reason switch
@@ -140,22 +144,8 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
             FinishReason.Stopped => (TurnState.Stopped, ReplyFinish.Stopped),
             _ => (TurnState.Stop, ReplyFinish.Stop),
         };
-        await FinishAsync(state, finish);
+        await FinishAsync(state, finish, text);
         return false;
-    }
-
-    private async Task<bool> AppendDeltaAsync(string text)
-    {
-        List<JournalFact> facts = [];
-        if (firstTokenMs is null)
-        {
-            firstTokenMs = Elapsed();
-            facts.Add(Fact(FactKind.FirstToken) with { Milliseconds = firstTokenMs });
-        }
-        var delta = new ChatEvent { Type = ChatEventType.Delta, ReplyId = reply.Id, Sequence = eventCount + 1, Text = text };
-        if (!await StoreAsync(delta, facts, end: null)) return false;
-        shown += text;
-        return true;
     }
 
     private Task EndEarlyAsync() => reply.EarlyEnd switch
@@ -165,47 +155,67 @@ internal sealed class ReplyWriter(RunningReply reply, GenerationRequest request,
         _ => Task.CompletedTask,     // another writer has it, or it was erased
     };
 
-    private Task FinishAsync(TurnState state, ReplyFinish finish) => EndAsync(
-        state,
-        new() { Type = ChatEventType.Finished, ReplyId = reply.Id, Sequence = eventCount + 1, FinishReason = finish, Usage = Usage },
-        state == TurnState.Stopped ? FactKind.Stopped : FactKind.Finished);
+    private Task<bool> FinishAsync(TurnState state, ReplyFinish finish, string text = "") =>
+        StoreAsync(text, new(state, Last(ChatEventType.Finished) with { FinishReason = finish, Usage = Usage }, state == TurnState.Stopped ? FactKind.Stopped : FactKind.Finished));
 
-    private Task FailAsync(string sentence, ChatError error = ChatError.Busy) => EndAsync(
-        TurnState.Interrupted,
-        new() { Type = ChatEventType.Error, ReplyId = reply.Id, Sequence = eventCount + 1, Text = $"{new ChatException(error, sentence).Code}: {sentence}" },
-        FactKind.Finished);
+    private Task<bool> FailAsync(string sentence, ChatError error = ChatError.Busy) =>
+        StoreAsync("", new(TurnState.Interrupted, Last(ChatEventType.Error) with { Text = $"{new ChatException(error, sentence).Code}: {sentence}" }, FactKind.Finished));
 
-    private async Task EndAsync(TurnState state, ChatEvent last, FactKind kind)
+    /// <summary>Appends words, the reply's end, or both in one step, and shows them.</summary>
+    /// <returns>False when another writer has the reply, or it was erased.</returns>
+    private async Task<bool> StoreAsync(string text, ReplyEnd? end = null)
     {
-        var record = reply.Turn.Reply! with { FirstTokenMs = firstTokenMs, TotalMs = Elapsed(), Usage = Usage, Speculation = speculation };
-        var end = reply.Turn with { Text = shown, State = state, Reply = record };
-        await StoreAsync(last, [Fact(kind) with { State = state, Usage = Usage, Milliseconds = record.TotalMs }], end);
-    }
-
-    private async Task<bool> StoreAsync(ChatEvent appended, IReadOnlyList<JournalFact> facts, Turn? end)
-    {
-        var outcome = await log.AppendAsync(reply.Lease, eventCount, [appended], new(reply.Turn.Reply?.Seed, completionTokens, shownTokens), facts, end);
+        List<ChatEvent> events = new(2);
+        List<JournalFact> facts = [];
+        if (text.Length > 0)
+        {
+            if (firstTokenMs is null)
+            {
+                firstTokenMs = Elapsed();
+                facts.Add(Fact(FactKind.FirstToken) with { Milliseconds = firstTokenMs });
+            }
+            events.Add(new() { Type = ChatEventType.Delta, ReplyId = reply.Id, Sequence = eventCount + 1, Text = text });
+        }
+        Turn? ended = null;
+        if (end is not null)
+        {
+            var record = reply.Turn.Reply! with { FirstTokenMs = firstTokenMs, TotalMs = Elapsed(), Usage = Usage, Speculation = speculation };
+            ended = reply.Turn with { Text = shown + text, State = end.State, Reply = record };
+            facts.Add(Fact(end.Fact) with { State = end.State, Usage = Usage, Milliseconds = record.TotalMs });
+            events.Add(end.Event with { Sequence = eventCount + events.Count + 1 });
+        }
+        var outcome = await log.AppendAsync(reply.Lease, eventCount, events, new(reply.Turn.Reply?.Seed, completionTokens, shownTokens), facts, ended);
         if (outcome != AppendOutcome.Appended)
         {
             reply.End(EarlyEnd.Lost);
             return false;
         }
-        eventCount++;
-        reply.Show([appended]);
+        eventCount += events.Count;
+        shown += text;
+        reply.Show(events);
         return true;
     }
+
+    private ChatEvent Last(ChatEventType type) => new() { Type = type, ReplyId = reply.Id, Sequence = 0 };
+
+    /// <summary>How a reply ends.</summary>
+    /// <param name="Event">The terminal event; its sequence is not set yet.</param>
+    private sealed record ReplyEnd(TurnState State, ChatEvent Event, FactKind Fact);
 
     /// <summary>Heartbeat, stop flag, and the end of a reply that nobody reads.</summary>
     private async Task WatchAsync(CancellationToken cancellation)
     {
         using var timer = new PeriodicTimer(TimeSpan.FromSeconds(1), time);
+        var counted = eventCount;
         try
         {
             while (await timer.WaitForNextTickAsync(cancellation))
             {
                 try
                 {
-                    if (!await log.RenewAsync(reply.Lease)) reply.End(EarlyEnd.Lost);
+                    // An append renews the lease as well.
+                    if (eventCount == counted && !await log.RenewAsync(reply.Lease)) reply.End(EarlyEnd.Lost);
+                    counted = eventCount;
                     if (await log.IsStopAskedAsync(reply.Lease.Conversation, reply.Id)) reply.End(EarlyEnd.Stopped);
                     if (reply.TimeWithoutReader > settings.NoReader && await log.TimeWithoutRemoteReaderAsync(reply.Lease.Conversation, reply.Id) > settings.NoReader) reply.End(EarlyEnd.Stopped);
                 }

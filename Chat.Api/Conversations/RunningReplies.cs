@@ -29,7 +29,7 @@ internal sealed class RunningReplies(ReplyLog log, IHostApplicationLifetime life
 
     public RunningReply? Find(string reply) => replies.TryGetValue(reply, out var running) ? running.Reply : null;
 
-    public int CountOf(Caller caller) => replies.Values.Count(r => r.Reply.Owner == caller);
+    public int CountOf(Caller caller) => replies.Values.Count(r => r.Reply.Owner == caller && !r.Reply.IsOver);
 
     /// <exception cref="ChatException"><c>busy</c>: the server is going down.</exception>
     public void RefuseWhenShuttingDown()

@@ -33,6 +33,9 @@ internal sealed class RunningReply(Caller owner, WriterLease lease, Turn turn, C
     /// <summary>Fires when <see cref="EarlyEnd"/> is set.</summary>
     public CancellationToken Ending => ending.Token;
 
+    /// <summary>Its last event is there, or comes from another process: whoever has read it may ask the next thing, though the writer has still to tidy up.</summary>
+    public bool IsOver { get { lock (sync) return isOver || events[^1].IsTerminal(); } }
+
     public int EventCount { get { lock (sync) return events.Count; } }
 
     /// <summary>What was shown so far.</summary>

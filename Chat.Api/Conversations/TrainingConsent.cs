@@ -20,6 +20,9 @@ internal sealed class TrainingSettings
 
 public sealed record Consent(bool? Training);
 
+/// <param name="Asked">The tenant uses chats for training where their owners agree.</param>
+public sealed record ConsentState(bool Training, bool Asked);
+
 /// <summary>The owner says whether a conversation may be used for training. Never said = no. Taken back = absent from every later export.</summary>
 public sealed record SetTrainingConsent(string Id, bool? Training) : CallerRequest<Consent>;
 
@@ -52,8 +55,12 @@ internal static class TrainingConsentEndpoints
         one.MapPut("", (string id, Consent consent, ClaimsPrincipal user, IMediator mediator) => mediator.Send(new SetTrainingConsent(id, consent.Training) { Caller = user.Caller() }))
             .WithName("setTrainingConsent").WithSummary("Says whether a conversation may be used for training; false takes it back.").Produces<Consent>();
 
-        one.MapGet("", async (string id, ClaimsPrincipal user, OwnConversations conversations, ConversationStore store) => new Consent(await store.HasConsentAsync((await conversations.GetAsync(user.Caller(), id)).Id)))
-            .WithName("readTrainingConsent").WithSummary("Reads whether a conversation may be used for training; no unless its owner said so.").Produces<Consent>();
+        one.MapGet("", async (string id, ClaimsPrincipal user, OwnConversations conversations, ConversationStore store, TrainingSettings settings) =>
+        {
+            var conversation = await conversations.GetAsync(user.Caller(), id);
+            return new ConsentState(await store.HasConsentAsync(conversation.Id), settings.Asks(conversation.Tenant));
+        })
+            .WithName("readTrainingConsent").WithSummary("Reads whether a conversation may be used for training, no unless its owner said so, and whether the tenant asks for that.").Produces<ConsentState>();
 
         app.MapGet("/api/training/export", async (ClaimsPrincipal user, ConversationStore store, TrainingSettings settings, HttpResponse response, CancellationToken cancellation) =>
         {

@@ -1,3 +1,4 @@
+using Chat.Api.Registry;
 using Chat.Domain.Generation;
 using Chat.Domain.Plugins;
 using Chat.Models.Decoding;
@@ -14,6 +15,9 @@ internal static class ChatModelsSetup
         if (options.Addresses.Length + options.Dns.Length == 0)
         {
             builder.AddInProcessModels();
+            builder.Services.AddSingleton<ModelPull>();
+            builder.Services.AddSingleton<HostFolders>();
+            if (builder.Configuration.GetSection("Models:Load").GetChildren().Any()) builder.Services.AddHostedService<LoadAtStart>();
             return;
         }
         var services = builder.Services;

@@ -1,4 +1,5 @@
 using Chat.Api.Registry;
+using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
 using Chat.Models.Checkpoints;
 using Chat.Models.Engine;
@@ -35,5 +36,33 @@ internal sealed class HostFolders(InProcessChatModels models, ModelShelf shelf, 
         }
     }
 
+    /// <summary><see cref="LoadAsync"/> for whoever reads what went wrong.</summary>
+    /// <exception cref="ChatException"><c>conflict</c>: damaged, or its id is served with other content.</exception>
+    public async Task<ModelDescription> LoadHereAsync(string hash, CancellationToken cancellation)
+    {
+        try { return await LoadAsync(hash, cancellation); }
+        catch (Exception e) when (e is CheckpointException or ArgumentException) { throw new ChatException(ChatError.Conflict, e.Message, e); }
+    }
+
+    /// <summary>Serves a model no more; its running replies break off.</summary>
+    /// <exception cref="ChatException">It is not served, or the last one.</exception>
+    public async Task UnloadHereAsync(string model)
+    {
+        if (models.Models.All(m => m.Id != model)) throw new ChatException(ChatError.NotFound, $"No model '{model}' is served. Known: {string.Join(", ", models.Models.Select(m => m.Id))}.");
+        if (models.Models.Count == 1) throw new ChatException(ChatError.Conflict, $"'{model}' is the only model that is served; load another one first.");
+        await models.UnloadAsync(model);
+    }
+
     public void Dispose() => loading.Dispose();
+}
+
+/// <summary>Loads what <c>Models:Load</c> names while the process starts.</summary>
+internal sealed class LoadAtStart(HostFolders folders, ModelsOptions models) : IHostedService
+{
+    public async Task StartAsync(CancellationToken cancellationToken)
+    {
+        foreach (var hash in models.Load) await folders.LoadAsync(hash, cancellationToken);
+    }
+
+    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 }

@@ -95,16 +95,6 @@ internal static class ModelHostRole
         }
     }
 
-    private sealed class LoadAtStart(HostFolders folders, ModelsOptions models) : IHostedService
-    {
-        public async Task StartAsync(CancellationToken cancellationToken)
-        {
-            foreach (var hash in models.Load) await folders.LoadAsync(hash, cancellationToken);
-        }
-
-        public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-    }
-
     private sealed class NotDraining(HostWork work) : IHealthCheck
     {
         public Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken = default) =>

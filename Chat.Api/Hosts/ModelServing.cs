@@ -20,7 +20,7 @@ public sealed record ModelsOptions
     /// <summary>HTTP addresses of gateways and model hosts from which a host pulls folders that it has not.</summary>
     public string[] Sources { get; init; } = [];
 
-    /// <summary>Content hashes that a model host loads when it starts, beside the folders of <see cref="Folder"/>.</summary>
+    /// <summary>Content hashes that a process which serves models loads when it starts, beside the folders of <see cref="Folder"/>.</summary>
     public string[] Load { get; init; } = [];
 
     /// <summary><c>cpu</c>, <c>cuda</c>, <c>cuda:1</c> ….</summary>

@@ -40,7 +40,7 @@ internal static class JsonBody
     }
 
     // An escaped lone surrogate passes the parser and throws only where the string is read.
-    private static bool HasWholeTexts(JsonElement element)
+    internal static bool HasWholeTexts(JsonElement element)
     {
         try
         {

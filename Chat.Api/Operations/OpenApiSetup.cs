@@ -28,6 +28,7 @@ public static class OpenApiSetup
         ["conversations"] = "The caller's own conversations.",
         ["bots"] = "Who there is to talk to.",
         ["models"] = "The models that answer.",
+        ["training"] = "Jobs for the training workers, and chats that may be trained on.",
         ["plugins"] = "What options can name.",
         ["operations"] = "For whoever runs the server.",
     };

@@ -1,4 +1,5 @@
 using System.Reflection;
+using Chat.Api.Training;
 using Chat.Domain.Plugins;
 using Chat.Models.Tokenizers;
 using Chat.Safety;
@@ -17,10 +18,11 @@ public static class PluginSetup
         return builder;
     }
 
-    /// <summary>GET /api/plugins: what can be named in configuration, options and arms.</summary>
+    /// <summary>GET /api/plugins: what can be named in configuration, options and arms, and, where a training worker was ever there, in recipes.</summary>
     public static void MapPlugins(this WebApplication app) =>
-        app.MapGet("/api/plugins", (PluginCatalog catalog) => catalog.All.Select(p => new PluginInfo(p.Kind, p.Name, p.Summary, p.Paper)).ToList())
-            .WithName("listPlugins").WithTags("plugins").WithSummary("Lists the plugins of this server by kind.").RequireAuthorization()
+        app.MapGet("/api/plugins", async (PluginCatalog catalog, TrainingJobs training) => catalog.All.Select(p => new PluginInfo(p.Kind, p.Name, p.Summary, p.Paper))
+                .Concat((await training.PluginsAsync()).Select(p => new PluginInfo(p.Kind, p.Name, p.Summary, p.Paper))).DistinctBy(p => (p.Kind, p.Name)).ToList())
+            .WithName("listPlugins").WithTags("plugins").WithSummary("Lists the plugins of this server and of the training worker by kind.").RequireAuthorization()
             .ProducesProblem(StatusCodes.Status401Unauthorized);
 
     public sealed record PluginInfo(string Kind, string Name, string Summary, string? Paper);

@@ -2,12 +2,10 @@ using System.Text.RegularExpressions;
 using Chat.Api.Store;
 using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
+using Chat.Domain.Training;
 using StackExchange.Redis;
 
 namespace Chat.Api.Registry;
-
-/// <summary>A model that this installation has served, by the content of its folder. Never changed.</summary>
-public sealed record ModelRecord(ModelDescription Model, DateTimeOffset RegisteredAt);
 
 /// <summary>A model that another one comes from: <c>parent</c> (trained on from it) or <c>teacher</c>.</summary>
 /// <param name="Of">The model whose card says so.</param>
@@ -16,7 +14,7 @@ public sealed record ModelRecord(ModelDescription Model, DateTimeOffset Register
 public sealed record Ancestor(string Of, string Relation, string Name, string? Hash);
 
 /// <summary>
-/// Which models there were, and names for those that answer: <c>chat:models:records</c> and <c>chat:models:aliases</c>. An alias is looked up
+/// Which models there were, and names for those that answer: <c>chat:models:records</c>, what training workers have registered beside it, and <c>chat:models:aliases</c>. An alias is looked up
 /// when a request names one, so that all gateways change together. Thread-safe.
 /// </summary>
 internal sealed partial class ModelRegistry(StoreConnection store, IChatModels models, TimeProvider time)
@@ -84,7 +82,8 @@ internal sealed partial class ModelRegistry(StoreConnection store, IChatModels m
     private async Task<IReadOnlyList<ModelRecord>> RecordsAsync()
     {
         await RegisterServedAsync();
-        return [.. (await store.CallAsync(db => db.HashValuesAsync(Keys.ModelRecords))).Select(r => ConversationStore.Read(r, StoreJson.Default.ModelRecord))];
+        var (served, trained) = (await store.CallAsync(db => db.HashValuesAsync(Keys.ModelRecords)), await store.CallAsync(db => db.HashValuesAsync(TrainingStore.Registrations)));
+        return [.. served.Concat(trained).Select(r => ConversationStore.Read(r, StoreJson.Default.ModelRecord)).DistinctBy(r => r.Model.Hash)];
     }
 
     private static ModelRecord? Newest(IEnumerable<ModelRecord> records, string id) => records.Where(r => r.Model.Id == id).MaxBy(r => r.Model.CreatedAt);

@@ -5,7 +5,7 @@ namespace Chat.Api.Store;
 
 /// <summary>
 /// Every key of the store. Braces are the cluster's hash tag: all keys of a conversation share a slot, so one script may touch them together;
-/// nothing else is ever changed together.
+/// nothing else is ever changed together, save what gateways and training workers share: TrainingStore in Chat.Domain has those keys.
 /// </summary>
 internal static class Keys
 {

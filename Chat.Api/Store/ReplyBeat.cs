@@ -7,7 +7,7 @@ namespace Chat.Api.Store;
 /// pipeline, so that sixty-four replies cost one timer and one write. Each has its own answer, and one that fails or is late delays nobody else. Who waits for a beat or an
 /// answer goes on on the beat's thread, one after the other, so nothing there may block. Thread-safe.
 /// </summary>
-/// <param name="interval">Between two beats; none when it is zero.</param>
+/// <param name="interval">Between two beats that few replies wait for; none when it is zero.</param>
 internal sealed class ReplyBeat : IDisposable
 {
     // Answers that come within this time of each other go on together.
@@ -16,6 +16,9 @@ internal sealed class ReplyBeat : IDisposable
     // A beat that is overdue; others join it meanwhile.
     private static readonly TimeSpan Soon = TimeSpan.FromMilliseconds(1);
 
+    // A beat costs something for each reply: with more than the first of these on it, it comes as many times later, at most the second.
+    private const double Crowd = 16, Widest = 2;
+
     private readonly StoreConnection connection;
     private readonly TimeSpan interval;
     private readonly TimeProvider time;
@@ -23,6 +26,7 @@ internal sealed class ReplyBeat : IDisposable
     private readonly Lock sync = new();
     private TaskCompletionSource beat = new();
     private List<Call> waiting = [];
+    private int replies, lastReplies;
     private long lastBeat;
     private bool isArmed, isBeating, isSending;
 
@@ -44,10 +48,11 @@ internal sealed class ReplyBeat : IDisposable
         if (interval <= TimeSpan.Zero) return Task.CompletedTask;
         lock (sync)
         {
+            replies++;
             if (!isArmed)
             {
                 isArmed = true;
-                var wait = interval - time.GetElapsedTime(lastBeat);
+                var wait = interval * Math.Clamp(lastReplies / Crowd, 1, Widest) - time.GetElapsedTime(lastBeat);
                 timer.Change(wait > Soon ? wait : Soon, Timeout.InfiniteTimeSpan);
             }
             return beat.Task;
@@ -77,7 +82,7 @@ internal sealed class ReplyBeat : IDisposable
         lock (sync)
         {
             (due, beat, lastBeat) = (beat, new(), time.GetTimestamp());
-            (isArmed, isBeating) = (false, true);
+            (isArmed, isBeating, lastReplies, replies) = (false, true, replies, 0);
         }
         due.SetResult();
         lock (sync) isBeating = false;

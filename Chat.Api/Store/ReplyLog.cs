@@ -80,8 +80,10 @@ internal sealed class ReplyLog(StoreConnection connection, ReplyBeat beat, Reten
         if (answer != "ok") return answer == "fenced" ? AppendOutcome.Fenced : AppendOutcome.Gap;
         if (end is not null)
         {
+            // On one connection: what is forgotten is never more durable than the end.
+            var forgotten = ForgetRunningAsync(id, lease.Reply);
             await connection.CommitAsync();
-            await ForgetRunningAsync(id, lease.Reply);
+            await forgotten;
         }
         return AppendOutcome.Appended;
     }

@@ -3,6 +3,8 @@ using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using Chat.Api.Registry;
 using Chat.Domain.Conversations;
+using Chat.Domain.Generation;
+using Chat.Domain.Training;
 
 namespace Chat.Api.Store;
 
@@ -23,6 +25,10 @@ public sealed record HeardRequest(string Reply, string Of);
 [JsonSerializable(typeof(LoggedEvent))]
 [JsonSerializable(typeof(ModelRecord))]
 [JsonSerializable(typeof(WantedPin))]
+[JsonSerializable(typeof(TrainingJob))]
+[JsonSerializable(typeof(JobProgress))]
+[JsonSerializable(typeof(JobEnd))]
+[JsonSerializable(typeof(WorkerPlugin[]))]
 [JsonSerializable(typeof(JsonObject))]
 internal sealed partial class StoreJson : JsonSerializerContext;
 

@@ -25,14 +25,15 @@ public sealed class DecoderStack : Module
     /// <summary>The whole reply at once.</summary>
     /// <param name="x">[B T C] embeddings.</param>
     /// <param name="encoded">[B S C], the encoder's output.</param>
-    /// <param name="mask">[B S], 1 where the context has a real token.</param>
+    /// <param name="contextBias">Hides what is not to be seen of the context; broadcasts to [B 1 T S].</param>
+    /// <param name="replyBias">Keeps replies apart that share a row, [B 1 T T]; <c>null</c> where each has its own.</param>
     /// <returns>[B T C]</returns>
-    public Tensor forward(Tensor x, Tensor encoded, Tensor mask)
+    public Tensor forward(Tensor x, Tensor encoded, Tensor contextBias, Tensor? replyBias)
     {
         using var scope = NewDisposeScope();
         var length = (int)x.shape[1];
         var bias = RelativePositions.Bias(Table, bidirectional: false, [0], length, length, maxDistance);
-        var contextBias = RelativePositions.Padding(mask, x.dtype);
+        if (replyBias is not null) bias = bias.Plus(replyBias);
         foreach (var each in block) x = each.forward(x, bias, each.Context.Memorise(encoded), contextBias, step: null);
         return final_layer_norm.call(x).MoveToOuterDisposeScope();
     }

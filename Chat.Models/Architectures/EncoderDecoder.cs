@@ -62,7 +62,7 @@ public sealed class EncoderDecoder : Module
     public Tensor Encode(Tensor ids, Tensor mask, Tensor? roles = null)
     {
         using var scope = NewDisposeScope();
-        return encoder.call(Embed(ids, roles), mask).MoveToOuterDisposeScope();
+        return encoder.call(Embed(ids, roles), RelativePositions.Padding(mask, WeightType)).MoveToOuterDisposeScope();
     }
 
     /// <summary>Scores whole replies, teacher-forced.</summary>
@@ -77,11 +77,16 @@ public sealed class EncoderDecoder : Module
     }
 
     /// <summary>As <see cref="Forward"/>, before the head: what <see cref="Score"/> reads.</summary>
+    /// <param name="replySegments">
+    /// [B T] where rows hold several pairs: the number of each token's pair, 0 on pads, and <paramref name="mask"/> then has such numbers too. Tokens of a pair see those of their own pair only.
+    /// </param>
     /// <returns>[B T C]</returns>
-    public Tensor Hidden(Tensor ids, Tensor mask, Tensor replies)
+    public Tensor Hidden(Tensor ids, Tensor mask, Tensor replies, Tensor? replySegments = null)
     {
         using var scope = NewDisposeScope();
-        return decoder.forward(Embed(replies, null), Encode(ids, mask), mask).MoveToOuterDisposeScope();
+        if (replySegments is null) return decoder.forward(Embed(replies, null), Encode(ids, mask), RelativePositions.Padding(mask, WeightType), null).MoveToOuterDisposeScope();
+        var encoded = encoder.call(Embed(ids, null), RelativePositions.Segments(mask, mask, WeightType));
+        return decoder.forward(Embed(replies, null), encoded, RelativePositions.Segments(replySegments, mask, WeightType), RelativePositions.Segments(replySegments, replySegments, WeightType)).MoveToOuterDisposeScope();
     }
 
     /// <summary>The head.</summary>
@@ -94,7 +99,7 @@ public sealed class EncoderDecoder : Module
     public Tensor Decode(Tensor encoded, Tensor mask, Tensor replies, Tensor? replyRoles = null)
     {
         using var scope = NewDisposeScope();
-        return Score(decoder.forward(Embed(replies, replyRoles), encoded, mask)).MoveToOuterDisposeScope();
+        return Score(decoder.forward(Embed(replies, replyRoles), encoded, RelativePositions.Padding(mask, WeightType), null)).MoveToOuterDisposeScope();
     }
 
     /// <summary>Reads contexts into rows of a cache, whose replies then start empty. Call without gradients.</summary>

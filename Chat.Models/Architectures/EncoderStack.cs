@@ -21,13 +21,13 @@ public sealed class EncoderStack : Module<Tensor, Tensor, Tensor>
     }
 
     /// <param name="x">[B S C] embeddings.</param>
-    /// <param name="mask">[B S], 1 where a real token stands.</param>
+    /// <param name="hidden">Hides what is not to be seen; broadcasts to [B 1 S S].</param>
     /// <returns>[B S C]</returns>
-    public override Tensor forward(Tensor x, Tensor mask)
+    public override Tensor forward(Tensor x, Tensor hidden)
     {
         using var scope = NewDisposeScope();
         var length = (int)x.shape[1];
-        var bias = RelativePositions.Bias(block[0].Attention.Table, bidirectional: true, [0], length, length, maxDistance).Plus(RelativePositions.Padding(mask, x.dtype));
+        var bias = RelativePositions.Bias(block[0].Attention.Table, bidirectional: true, [0], length, length, maxDistance).Plus(hidden);
         foreach (var each in block) x = each.call(x, bias);
         return final_layer_norm.call(x).MoveToOuterDisposeScope();
     }

@@ -25,17 +25,16 @@ public static class SafetensorsWriter
     public static void Write(string path, IReadOnlyList<UnwrittenTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
         var header = Header(tensors, metadata);
-        var temporary = path + ".part";
-        using (var file = File.Create(temporary))
+        WholeFile.Write(path, part =>
         {
+            using var file = File.Create(part);
             Span<byte> length = stackalloc byte[8];
             BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)header.Length);
             file.Write(length);
             file.Write(header);
             foreach (var tensor in tensors) tensor.Write(file);
             file.Flush(flushToDisk: true);
-        }
-        File.Move(temporary, path, overwrite: true);
+        });
     }
 
     /// <summary>The format's name of a type.</summary>

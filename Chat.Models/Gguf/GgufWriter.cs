@@ -1,4 +1,5 @@
 using System.Text;
+using Chat.Models.Checkpoints;
 
 namespace Chat.Models.Gguf;
 
@@ -38,10 +39,10 @@ public sealed class GgufWriter
     /// <summary>Writes the file; it appears under its name only when it is whole.</summary>
     public void Write(string path)
     {
-        var temporary = path + ".part";
-        using (var file = File.Create(temporary))
-        using (var writer = new BinaryWriter(file))
+        WholeFile.Write(path, part =>
         {
+            using var file = File.Create(part);
+            using var writer = new BinaryWriter(file);
             writer.Write(Magic);
             writer.Write(3u);
             writer.Write((ulong)tensors.Count);
@@ -67,8 +68,7 @@ public sealed class GgufWriter
             }
             writer.Flush();
             file.Flush(flushToDisk: true);
-        }
-        File.Move(temporary, path, overwrite: true);
+        });
     }
 
     private void Value(string key, ValueType type, Action<BinaryWriter> value) => keys.Add(writer =>

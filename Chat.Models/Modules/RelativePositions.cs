@@ -63,4 +63,16 @@ public static class RelativePositions
         using var scope = NewDisposeScope();
         return mask.to_type(ScalarType.Float32).Times(-1).Plus(1).Times(Hidden).to_type(dtype).unsqueeze(1).unsqueeze(1).MoveToOuterDisposeScope();
     }
+
+    /// <summary>
+    /// The bias that keeps texts apart that share a row: a query sees the keys of its own text only. Distances are differences, so positions begin anew with each text by themselves.
+    /// </summary>
+    /// <param name="queries">[B T] the number of each token's text; pads have 0.</param>
+    /// <param name="keys">[B S]</param>
+    /// <returns>[B 1 T S]</returns>
+    public static Tensor Segments(Tensor queries, Tensor keys, ScalarType dtype)
+    {
+        using var scope = NewDisposeScope();
+        return queries.unsqueeze(2).not_equal(keys.unsqueeze(1)).to_type(ScalarType.Float32).Times(Hidden).to_type(dtype).unsqueeze(1).MoveToOuterDisposeScope();
+    }
 }

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using Chat.Models.Checkpoints;
 using Chat.Training.Methods;
 using Chat.Training.Recipes;
 using ScottPlot;
@@ -47,12 +48,19 @@ public sealed class CompareCommand(IAnsiConsole console)
         Row("tokens", (state, _) => state?.Tokens.ToString("N0", CultureInfo.InvariantCulture));
         Row("time", (state, _) => state is null ? null : TimeSpan.FromSeconds((long)state.Seconds).ToString("c", CultureInfo.InvariantCulture));
         Row("tokens per second", (state, _) => state is null ? null : (state.Tokens / Math.Max(1e-9, state.Seconds)).ToString("N0", CultureInfo.InvariantCulture));
+        Row("sampling, of the time", (state, _) => Share(state, s => s.SamplingSeconds));
+        Row("teacher, of the time", (state, _) => Share(state, s => s.TeacherSeconds));
         Row("loss", (_, entries) => Mean(entries, e => e.Loss));
         foreach (var part in Keys(e => e.Parts)) Row(part, (_, entries) => Mean(entries, e => At(e.Parts, part)));
         foreach (var corpus in Keys(e => e.Validation)) Row($"held-out {corpus}, best", (_, entries) => Best(entries, corpus));
         foreach (var corpus in Keys(e => e.ContextGain)) Row($"context gain {corpus}, last", (_, entries) => entries.Select(e => At(e.ContextGain, corpus)).OfType<double>().Select(Text).LastOrDefault());
+        Row("Rouge-L, best", (_, entries) => BestReplies(entries) is { Replies: { } best } entry ? $"{Text(best.RougeL)} at {entry.Step.ToString("N0", CultureInfo.InvariantCulture)}" : null);
+        Row("Dist-4 there", (_, entries) => BestReplies(entries)?.Replies is { } best ? Text(best.Distinct4) : null);
+        Row("reply length there", (_, entries) => BestReplies(entries)?.Replies is { } best ? Text(best.Length) : null);
         Row("alarms", (_, entries) => entries.Count(e => e.Alarm is not null) is > 0 and var count ? count.ToString(CultureInfo.InvariantCulture) : null);
         console.Write(table);
+        foreach (var (name, _, entries) in compared)
+            foreach (var entry in entries.Where(e => e.Ended is not null)) console.MarkupLineInterpolated($"{name}, step {entry.Step}: {entry.Ended}");
         if (plot is not null) Draw(plot, compared.Select(r => (r.Name, r.Entries)));
 
         IEnumerable<string> Keys(Func<JournalEntry, IReadOnlyDictionary<string, double>?> of) => compared.SelectMany(r => r.Entries).SelectMany(e => of(e)?.Keys ?? []).Distinct().Order(StringComparer.Ordinal);
@@ -60,6 +68,12 @@ public sealed class CompareCommand(IAnsiConsole console)
 
     private static string? Mean(JournalEntry[] entries, Func<JournalEntry, double?> of) =>
         entries.Select(of).OfType<double>().TakeLast(Last).ToArray() is { Length: > 0 } values ? Text(values.Average()) : null;
+
+    private static string? Share(RunState? state, Func<RunState, double> seconds) =>
+        state?.TimeShares is null ? null : (seconds(state) / state.Seconds).ToString("P0", CultureInfo.InvariantCulture);
+
+    /// <summary>The validation of the best Rouge-L, the first of equal ones.</summary>
+    private static JournalEntry? BestReplies(JournalEntry[] entries) => entries.Where(e => e.Replies is not null).MaxBy(e => e.Replies!.RougeL);
 
     private static string? Best(JournalEntry[] entries, string corpus) => entries.Select(e => At(e.Validation, corpus)).OfType<double>().Order().Select(Text).FirstOrDefault();
 
@@ -84,6 +98,6 @@ public sealed class CompareCommand(IAnsiConsole console)
             if (points.Count > 0) plot.Add.Scatter(points.Select(p => p.X).ToArray(), points.Select(p => p.Y).ToArray()).LegendText = name;
         }
         plot.ShowLegend(Alignment.UpperRight);
-        plot.SavePng(path, 1000, 600);
+        WholeFile.Write(path, part => plot.SavePng(part, 1000, 600));
     }
 }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Security.Cryptography;
 using System.Text.Json;
 using Chat.Domain.Plugins;
+using Chat.Models.Checkpoints;
 using Chat.Training.Data;
 using Chat.Training.Data.Extraction;
 using Chat.Training.Data.Quality;
@@ -50,8 +51,8 @@ public sealed class DataCommands(PluginCatalog plugins, InstructCommand instruct
         var control = new QualityControl(corpus, RecipeFile.Read<QualityRecipe>(recipePath));
         DocumentFile.Write(Path.Combine(folder, to + ".jsonl.gz"), control.Run(() => corpora.Read(corpus)).Select(d => d with { Source = to }));
         var report = control.Report();
-        File.WriteAllText(Path.Combine(folder, to + ".quality.md"), report.ToMarkdown());
-        File.WriteAllText(Path.Combine(folder, to + ".quality.json"), JsonSerializer.Serialize(report, RecipeFile.Json));
+        WholeFile.WriteText(Path.Combine(folder, to + ".quality.md"), report.ToMarkdown());
+        WholeFile.WriteText(Path.Combine(folder, to + ".quality.json"), JsonSerializer.Serialize(report, RecipeFile.Json));
         console.MarkupLineInterpolated($"{report.In:N0} utterances in = {report.Kept:N0} kept + {report.Rules.Sum(r => r.Dropped):N0} dropped; report: {Path.Combine(folder, to + ".quality.md")}");
         return 0;
     }
@@ -88,7 +89,7 @@ public sealed class DataCommands(PluginCatalog plugins, InstructCommand instruct
             extracting.Description = "corpora";
         });
 
-        await File.WriteAllTextAsync(Path.Combine(folder, "data.json"), JsonSerializer.Serialize(new DataRecord(packages, records), RecipeFile.Json), cancel);
+        WholeFile.WriteText(Path.Combine(folder, "data.json"), JsonSerializer.Serialize(new DataRecord(packages, records), RecipeFile.Json));
         var table = new Table().AddColumns("corpus", "language", "documents", "characters", "licence");
         foreach (var r in records) table.AddRow(r.Name, r.Language, $"{r.Documents:N0}", $"{r.Characters:N0}", Markup.Escape(r.Licence));
         console.Write(table);

@@ -3,6 +3,7 @@ using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Text.RegularExpressions;
 using Chat.Domain.Plugins;
+using Chat.Models.Checkpoints;
 using Chat.Training.Data;
 using Chat.Training.Evaluation;
 using Chat.Training.Evaluation.Judges;
@@ -17,7 +18,8 @@ namespace Chat.Training.Commands;
 /// <summary><c>evaluate</c>: what models score, each alone and beside each other.</summary>
 public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IAnsiConsole console)
 {
-    private const int HeldOutSamples = 1000, BatchTokens = 4096;
+    private const int HeldOutSamples = 1000, BatchTokens = 4096, Most = 100;
+    private static readonly string Prompts = Path.Combine(AppContext.BaseDirectory, "Evaluation", "prompts.txt");
 
     /// <summary>A reply that is asked for, and what could be said.</summary>
     private sealed record Asked(string Set, string Language, IReadOnlyList<string> Turns, IReadOnlyList<string> References);
@@ -34,14 +36,14 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
         var teacher = new Option<DirectoryInfo>("--teacher") { Description = "Folder of a larger model with the same vocabulary: how near the others are to it" };
         var judge = new Option<string>("--judge") { Description = $"Who compares every further model's replies with the first one's: {string.Join(", ", plugins.OfKind("judge").Select(p => p.Name))} (needs --teacher)" };
         var sets = new Option<string[]>("--sets") { Description = $"Instruction sets of MiniLLM's protocol as NAME=FILE or NAME=FOLDER: {string.Join(", ", InstructionSets.All.Select(s => s.Name))}", AllowMultipleArgumentsPerToken = true };
-        var prompts = new Option<FileInfo>("--prompts") { Description = "Prompts to answer", DefaultValueFactory = _ => new FileInfo(Path.Combine(AppContext.BaseDirectory, "Evaluation", "prompts.txt")) };
+        var prompts = new Option<FileInfo>("--prompts") { Description = "Prompts to answer", DefaultValueFactory = _ => new FileInfo(Prompts) };
         var report = new Option<FileInfo>("--report") { Description = "Markdown file for the first model's scores and all its replies to the prompts" };
         var card = new Option<bool>("--card") { Description = "Write the first model's scores into its card (once, at birth)" };
         var to = new Option<DirectoryInfo>("--to") { Description = "Folder for evaluation.md, evaluation.json and plots" };
         var data = new Option<DirectoryInfo>("--data") { Description = "Folder that 'data fetch' filled", DefaultValueFactory = _ => new DirectoryInfo("data") };
         var seed = new Option<int>("--seed") { Description = "Seed of the replies and the intervals", DefaultValueFactory = _ => 1 };
         var seeds = new Option<int>("--seeds") { Description = "Replies to each instruction of --sets, each with a seed of its own (the paper has 5)", DefaultValueFactory = _ => 1 };
-        var most = new Option<int>("--most") { Description = "Held-out replies of a corpus, and instructions of a set, at most, evenly spread", DefaultValueFactory = _ => 100 };
+        var most = new Option<int>("--most") { Description = "Held-out replies of a corpus, and instructions of a set, at most, evenly spread", DefaultValueFactory = _ => Most };
         var command = new Command("evaluate", $"""
             What models score, through the engine that serves them: held-out loss and perplexity; what they reply to held-out dialogue, by the metrics
             {string.Join(", ", plugins.OfKind("metric").Select(p => p.Name))}, each with its interval; and replies to fixed prompts.
@@ -64,6 +66,10 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
             parse.GetValue(prompts)!.FullName, parse.GetValue(report)?.FullName, parse.GetValue(card), parse.GetValue(to)?.FullName, parse.GetValue(data)!.FullName, parse.GetValue(seed), parse.GetValue(seeds), parse.GetValue(most)), cancel));
         return command;
     }
+
+    /// <summary>Measures a new model, writes its scores into its card, and the report into a folder.</summary>
+    public Task AtBirthAsync(string model, string data, string to, CancellationToken cancel) =>
+        RunAsync(new Request([model], null, null, [], Prompts, Path.Combine(Directory.CreateDirectory(to).FullName, "replies.md"), Card: true, to, data, Seed: 1, Seeds: 1, Most), cancel);
 
     private void Check(CommandResult result, string? judge, bool hasTeacher, string[] sets)
     {
@@ -125,9 +131,14 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
             console.MarkupLineInterpolated($"{Path.Combine(to, "evaluation.md")}");
         }
         var text = ReplyReport.Write(results[0].Model, scores, decoding, request.Seed);
-        if (request.Report is { } report) await File.WriteAllTextAsync(report, text, cancel);
+        if (request.Report is { } report) WholeFile.WriteText(report, text);
         else if (request.To is null) console.WriteLine(text);
-        if (request.Card) ModelCard.AddScores(request.Folders[0], scores.ToJson());
+        if (request.Card)
+        {
+            var all = scores.ToJson();
+            foreach (var (name, figures) in results[0].Figures()) all[name] = figures!.DeepClone();
+            ModelCard.AddScores(request.Folders[0], all);
+        }
         console.WriteLine(scores.ToJson().ToJsonString(RecipeFile.Json));
     }
 

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using Chat.Domain.Plugins;
+using Chat.Models.Checkpoints;
 using Chat.Training.Data;
 using Chat.Training.Data.Extraction;
 using Chat.Training.Data.Instruct;
@@ -27,7 +28,8 @@ public sealed class InstructCommand(PluginCatalog plugins, IAnsiConsole console)
         foreach (var (option, least) in new[] { (epoch, 0), (perTemplate, 1) })
             option.Validators.Add(result => { if (result.Tokens.Count == 1 && int.TryParse(result.Tokens[0].Value, CultureInfo.InvariantCulture, out var value) && value < least) result.AddError($"{option.Name} is {value} (at least {least})."); });
         var command = new Command("instruct", """
-            Instructions without annotators (UDIT): rules read tasks off unlabelled text and consented logs, templates word them. Writes NAME.jsonl.gz, a corpus of
+            Instructions without annotators (UDIT): rules read tasks off unlabelled text and consented logs, templates word them; of logs, replies that were rated well
+            are answers as they stand. Writes NAME.jsonl.gz, a corpus of
             two turns for the samplers 'answer' and 'dialogue', and NAME.instruct.json: what each rule made and each template dropped. The scene is
             cluster/rule/template/origin, so a training recipe holds whole tasks out: "heldOut": "^(para|tc)/".
               data fetch Chat.Training/Recipes/corpora.json --only office-help-en office-help-zh state-of-the-union
@@ -43,10 +45,12 @@ public sealed class InstructCommand(PluginCatalog plugins, IAnsiConsole console)
     {
         if (corpora.Length == 0 && logs is null) throw new ArgumentException("Name corpora to read, or a training export with --logs.");
         var texts = new CorpusFolder(folder);
+        var conversations = logs is null ? [] : LogRules.Read(logs);
+        var liked = LogRules.Dialogues(conversations, to).ToArray();
         var articles = corpora.SelectMany(name => Articles.Of(texts.Read(name))).ToArray();
         var lexicons = corpora.Length == 0 ? Lexicons.None : await LexiconsAsync(recipe, folder, cancel);
         var samples = plugins.OfKind("pseudo-rule").SelectMany(rule => ((IPseudoRule)Activator.CreateInstance(rule.Type)!).Make(articles, lexicons, seed))
-            .Concat(logs is null ? [] : LogRules.Make(LogRules.Read(logs), seed)).ToArray();
+            .Concat(LogRules.Make(conversations, seed)).ToArray();
 
         var renderer = new InstructionRenderer(recipe.Templates, count);
         var rendered = samples.SelectMany(sample => renderer.Render(sample, to)).GroupBy(document => (Rule: string.Join('/', document.Scene.Split('/').Take(2)), document.Language)).ToArray();
@@ -57,14 +61,14 @@ public sealed class InstructCommand(PluginCatalog plugins, IAnsiConsole console)
             return InstructionMixer.Epoch(all.Length, templates, epoch, $"{set.Key.Rule} {set.Key.Language}", seed, perTemplate).Select(i => all[i]);
         });
         cancel.ThrowIfCancellationRequested();
-        var written = DocumentFile.Write(Path.Combine(folder, to + ".jsonl.gz"), taken);
-        await File.WriteAllTextAsync(Path.Combine(folder, to + ".instruct.json"), JsonSerializer.Serialize(renderer.Counts, RecipeFile.Json), cancel);
+        var written = DocumentFile.Write(Path.Combine(folder, to + ".jsonl.gz"), taken.Concat(liked));
+        WholeFile.WriteText(Path.Combine(folder, to + ".instruct.json"), JsonSerializer.Serialize(renderer.Counts, RecipeFile.Json));
 
         var table = new Table().AddColumns("cluster", "rule", "language", "samples", "templates", "rendered", "dropped");
         foreach (var rule in renderer.Counts.GroupBy(c => (c.Cluster, c.Rule, c.Language)))
             table.AddRow(rule.Key.Cluster, rule.Key.Rule, rule.Key.Language, $"{rule.Max(c => c.Tried):N0}", $"{rule.Count()}", $"{rule.Sum(c => c.Rendered):N0}", $"{rule.Sum(c => c.Tried - c.Rendered):N0}");
         console.Write(table);
-        console.MarkupLineInterpolated($"{articles.Length:N0} texts, {samples.Length:N0} samples, {written:N0} instructions in {Path.Combine(folder, to + ".jsonl.gz")}");
+        console.MarkupLineInterpolated($"{articles.Length:N0} texts, {conversations.Count:N0} conversations, {samples.Length:N0} samples, {written - liked.Length:N0} instructions and {liked.Length:N0} replies that were rated well in {Path.Combine(folder, to + ".jsonl.gz")}");
         return 0;
     }
 

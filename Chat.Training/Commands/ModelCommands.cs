@@ -19,14 +19,15 @@ public sealed class ModelCommands(TimeProvider time, IAnsiConsole console)
         var recipe = new Argument<FileInfo>("recipe") { Description = "Recipe of a run, with a card; recipes it starts from lie beside it" };
         var runs = new Option<DirectoryInfo>("--runs") { Description = "Folder of runs", DefaultValueFactory = _ => new DirectoryInfo("runs") };
         var to = new Option<DirectoryInfo>("--to") { Description = "Folder to make, for example Chat.Models/Shipped/chat-teacher", Required = true };
-        var command = new Command("export", "Makes a model folder (weights in bfloat16, vocabulary, card) of a run's newest checkpoint.") { recipe, runs, to, data };
+        var best = new Option<bool>("--best") { Description = "The best checkpoint of the stage in progress, by its quality or patience, instead of the newest one; a finished stage ended with its best by itself" };
+        var command = new Command("export", "Makes a model folder (weights in bfloat16, vocabulary, card) of a run's newest checkpoint.") { recipe, runs, to, data, best };
         command.SetAction(parse =>
         {
             var path = parse.GetValue(recipe)!.FullName;
             var folder = parse.GetValue(to)!.FullName;
             new ModelExport(parse.GetValue(runs)!.FullName, new CorpusFolder(parse.GetValue(data)!.FullName), time).Write(
                 RecipeFile.Read<TrainingRecipe>(path).Checked(), folder,
-                name => RecipeFile.Read<TrainingRecipe>(Path.Combine(Path.GetDirectoryName(path)!, name + ".json")).Checked(), Commit());
+                name => RecipeFile.Read<TrainingRecipe>(Path.Combine(Path.GetDirectoryName(path)!, name + ".json")).Checked(), Commit(), parse.GetValue(best));
             console.MarkupLineInterpolated($"{folder}: {ModelFolder.Hash(folder)}");
             return 0;
         });
@@ -50,7 +51,7 @@ public sealed class ModelCommands(TimeProvider time, IAnsiConsole console)
     }
 
     /// <summary>Commit of the working tree, or <c>unknown</c> outside one.</summary>
-    private static string Commit()
+    internal static string Commit()
     {
         try
         {

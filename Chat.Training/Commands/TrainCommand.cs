@@ -45,7 +45,7 @@ public sealed class TrainCommand(PluginCatalog plugins, TimeProvider time, IAnsi
                 }, stop);
             });
         console.MarkupLineInterpolated(state.Stage is null
-            ? (FormattableString)$"Done: {state.TotalSteps:N0} steps, {state.Tokens:N0} tokens in {TimeSpan.FromSeconds((long)state.Seconds)}. Run folder: {run.Folder.Root}"
+            ? (FormattableString)$"Done: {state.TotalSteps:N0} steps, {state.Tokens:N0} tokens in {TimeSpan.FromSeconds((long)state.Seconds)}{(state.TimeShares is { } shares ? $" ({shares})" : "")}. Run folder: {run.Folder.Root}"
             : $"Stopped in stage {state.Stage} after step {state.Step:N0}. The same command goes on.");
         return 0;
     }
@@ -55,6 +55,8 @@ public sealed class TrainCommand(PluginCatalog plugins, TimeProvider time, IAnsi
         if (!bars.TryGetValue(update.Stage.Name, out var bar))
             bars[update.Stage.Name] = bar = progress.AddTask(update.Stage.Name, maxValue: update.Stage.Steps);
         bar.Value = update.Step;
-        bar.Description = Markup.Escape($"{update.Stage.Name} {update.Step}/{update.Stage.Steps} loss {update.Loss:F3} {update.TokensPerSecond:N0} tokens/s");
+        var replies = update.State.Quality is { } quality ? $" Rouge-L {quality.Last.RougeL:F3} (best {quality.Best.RougeL:F3}) Dist-4 {quality.Last.Distinct4:F2} length {quality.Last.Length:F1}" : "";
+        var sampling = update.State.SamplingSeconds > 0 ? $" sampling {update.State.SamplingSeconds / update.State.Seconds:P0}" : "";
+        bar.Description = Markup.Escape($"{update.Stage.Name} {update.Step}/{update.Stage.Steps} loss {update.Loss:F3} {update.TokensPerSecond:N0} tokens/s{sampling}{replies}");
     }
 }

@@ -5,10 +5,11 @@ namespace Chat.Training.Data;
 /// <summary>
 /// Finds corpora by name: <c>NAME.jsonl.gz</c> in the data folder, or <c>NAME.jsonl.gz</c> or <c>NAME.txt</c> among those that come with
 /// the program. A text file is dialogues of one turn a line with an empty line between; its language is what follows the name's last hyphen. <c>" | "</c> parts
-/// wordings: every wording of the first turn meets every wording of the second, later turns take theirs in rotation.
+/// wordings: every wording of the first turn meets every wording of the second, later turns take theirs in rotation. <c>NAME.records.jsonl</c> has instructions, see <see cref="InstructionRecord"/>.
 /// </summary>
 public sealed class CorpusFolder(string data)
 {
+    private const string RecordsEnding = ".records.jsonl";
     private static readonly string Own = Path.Combine(AppContext.BaseDirectory, "Corpora");
 
     /// <exception cref="FileNotFoundException">No such corpus; the message lists the known ones and says how to get more.</exception>
@@ -29,14 +30,23 @@ public sealed class CorpusFolder(string data)
     public IEnumerable<Document> Read(string name)
     {
         var path = Find(name);
-        return path.EndsWith(".txt", StringComparison.Ordinal) ? ReadLines(path, name) : DocumentFile.Read(path);
+        return path.EndsWith(".txt", StringComparison.Ordinal) ? ReadLines(path, name)
+            : path.EndsWith(RecordsEnding, StringComparison.Ordinal) ? InstructionRecord.Read(path, name).Select(r => new Document(name, r.Language, r.Scene, [r.Input.Length == 0 ? r.Instruction : $"{r.Instruction}\n{r.Input}", r.Output]))
+            : DocumentFile.Read(path);
     }
 
+    /// <summary>The corpus as instructions: its records, or dialogues of two turns, whose first one is an instruction without input.</summary>
+    /// <exception cref="FileNotFoundException">No such corpus.</exception>
+    /// <exception cref="InvalidDataException">A line that is no record, or a document of another number of turns.</exception>
+    public IEnumerable<InstructionRecord> Records(string name) => Find(name) is var path && path.EndsWith(RecordsEnding, StringComparison.Ordinal) ? InstructionRecord.Read(path, name)
+        : Read(name).Select(d => d.Turns.Count == 2 ? new InstructionRecord(d.Language, d.Scene, d.Turns[0], "", d.Turns[1])
+            : throw new InvalidDataException($"Corpus '{name}', {d.Scene}: templates are for instructions, which have two turns; this has {d.Turns.Count}."));
+
     private IEnumerable<string> Candidates(string name) =>
-        [Path.Combine(data, name + ".jsonl.gz"), Path.Combine(Own, name + ".jsonl.gz"), Path.Combine(Own, name + ".txt")];
+        [Path.Combine(data, name + ".jsonl.gz"), Path.Combine(Own, name + ".jsonl.gz"), Path.Combine(Own, name + ".txt"), Path.Combine(data, name + RecordsEnding)];
 
     private IEnumerable<string> Known() => new[] { data, Own }.Where(Directory.Exists).SelectMany(Directory.EnumerateFiles)
-        .Select(Path.GetFileName).OfType<string>().Where(f => f.EndsWith(".jsonl.gz", StringComparison.Ordinal) || f.EndsWith(".txt", StringComparison.Ordinal))
+        .Select(Path.GetFileName).OfType<string>().Where(f => f.EndsWith(".jsonl.gz", StringComparison.Ordinal) || f.EndsWith(".txt", StringComparison.Ordinal) || f.EndsWith(RecordsEnding, StringComparison.Ordinal))
         .Select(f => f.Split('.')[0]).Distinct().Order(StringComparer.Ordinal);
 
     private static IEnumerable<Document> ReadLines(string path, string name)

@@ -2,6 +2,7 @@ using System.IO.Compression;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Chat.Models.Checkpoints;
 
 namespace Chat.Training.Data;
 
@@ -39,16 +40,15 @@ public static class DocumentFile
     public static int Write(string path, IEnumerable<Document> documents)
     {
         var count = 0;
-        var part = path + ".part";
-        using (var writer = new StreamWriter(new GZipStream(File.Create(part), CompressionLevel.SmallestSize)) { NewLine = "\n" })
+        WholeFile.Write(path, part =>
         {
+            using var writer = new StreamWriter(new GZipStream(File.Create(part), CompressionLevel.SmallestSize)) { NewLine = "\n" };
             foreach (var document in documents)
             {
                 writer.WriteLine(JsonSerializer.Serialize(document, Json));
                 count++;
             }
-        }
-        File.Move(part, path, overwrite: true);
+        });
         return count;
     }
 

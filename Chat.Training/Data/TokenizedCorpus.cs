@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Chat.Models.Checkpoints;
 using Chat.Training.Tokenization;
 
 namespace Chat.Training.Data;
@@ -56,22 +57,18 @@ public sealed class TokenizedCorpus
         return new TokenizedCorpus([.. tokens], [.. turnEnds], [.. documentEnds], [.. replies]);
     }
 
-    /// <summary>Writes to a temporary name and moves it.</summary>
-    public void Save(string path)
+    public void Save(string path) => WholeFile.Write(path, part =>
     {
-        using (var writer = new BinaryWriter(File.Create(path + ".part")))
-        {
-            writer.Write(Format);
-            writer.Write(tokens.Length);
-            writer.Write(turnEnds.Length);
-            writer.Write(documentEnds.Length);
-            writer.Write(MemoryMarshal.AsBytes(tokens.AsSpan()));
-            writer.Write(MemoryMarshal.AsBytes(turnEnds.AsSpan()));
-            writer.Write(MemoryMarshal.AsBytes(documentEnds.AsSpan()));
-            writer.Write(replies);
-        }
-        File.Move(path + ".part", path, overwrite: true);
-    }
+        using var writer = new BinaryWriter(File.Create(part));
+        writer.Write(Format);
+        writer.Write(tokens.Length);
+        writer.Write(turnEnds.Length);
+        writer.Write(documentEnds.Length);
+        writer.Write(MemoryMarshal.AsBytes(tokens.AsSpan()));
+        writer.Write(MemoryMarshal.AsBytes(turnEnds.AsSpan()));
+        writer.Write(MemoryMarshal.AsBytes(documentEnds.AsSpan()));
+        writer.Write(replies);
+    });
 
     /// <exception cref="InvalidDataException">Not such a file, or cut short.</exception>
     public static TokenizedCorpus Load(string path)

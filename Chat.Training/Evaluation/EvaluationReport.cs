@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json.Nodes;
+using Chat.Models.Checkpoints;
 using Chat.Training.Evaluation.Judges;
 using Chat.Training.Evaluation.Metrics;
 using Chat.Training.Methods;
@@ -17,7 +18,20 @@ namespace Chat.Training.Evaluation;
 /// <param name="Ahead">Its figures less the first model's over the same questions, drawn together.</param>
 public sealed record ModelResult(
     string Model, long Parameters, HeldOutLosses Losses, IReadOnlyDictionary<string, IReadOnlyDictionary<string, Interval>> Text, AgainstTeacher? Against = null, Preference? Preferred = null,
-    IReadOnlyDictionary<string, IReadOnlyDictionary<string, Interval>>? Ahead = null);
+    IReadOnlyDictionary<string, IReadOnlyDictionary<string, Interval>>? Ahead = null)
+{
+    /// <summary>Its figures of text, by set, and those beside its teacher where there was one, each with its interval.</summary>
+    public JsonObject Figures()
+    {
+        var all = new JsonObject { ["text"] = Json(Text) };
+        if (Against is not null) all["againstTeacher"] = Json(Against.Figures);
+        return all;
+    }
+
+    internal static JsonObject Json(IReadOnlyDictionary<string, IReadOnlyDictionary<string, Interval>> sets) => new(sets.Select(set => KeyValuePair.Create(set.Key, (JsonNode?)Json(set.Value))));
+
+    private static JsonObject Json(IReadOnlyDictionary<string, Interval> figures) => new(figures.Select(f => KeyValuePair.Create(f.Key, ReportJson.Of(f.Value))));
+}
 
 /// <summary>Several models beside each other: Markdown, JSON, and plots.</summary>
 /// <param name="About">What was run: a sentence or more.</param>
@@ -31,8 +45,8 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
     public void Write(string folder)
     {
         Directory.CreateDirectory(folder);
-        File.WriteAllText(Path.Combine(folder, "evaluation.md"), Markdown());
-        File.WriteAllText(Path.Combine(folder, "evaluation.json"), Json().ToJsonString(RecipeFile.Json) + "\n");
+        WholeFile.WriteText(Path.Combine(folder, "evaluation.md"), Markdown());
+        WholeFile.WriteText(Path.Combine(folder, "evaluation.json"), Json().ToJsonString(RecipeFile.Json) + "\n");
         PlotText(Path.Combine(folder, "text.png"));
         if (Models.Any(m => m.Against is not null)) PlotExposure(Path.Combine(folder, "exposure.png"));
     }
@@ -71,18 +85,20 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
     private JsonObject Json() => new()
     {
         ["about"] = About,
-        ["models"] = new JsonArray([.. Models.Select(m => (JsonNode)new JsonObject
-        {
-            ["model"] = m.Model,
-            ["parameters"] = m.Parameters,
-            ["heldOutLoss"] = new JsonObject(m.Losses.Loss.Select(l => KeyValuePair.Create(l.Key, (JsonNode?)JsonValue.Create(Math.Round(l.Value, 5))))),
-            ["text"] = new JsonObject(m.Text.Select(set => KeyValuePair.Create(set.Key, (JsonNode?)Figures(set.Value)))),
-            ["ahead"] = m.Ahead is { } ahead ? new JsonObject(ahead.Select(set => KeyValuePair.Create(set.Key, (JsonNode?)Figures(set.Value)))) : null,
-            ["againstTeacher"] = m.Against is { } against ? Figures(against.Figures) : null,
-            ["exAccErr"] = m.Against is { } curve ? new JsonArray([.. curve.ExcessError.Select(e => (JsonNode)JsonValue.Create(Math.Round(e, 3)))]) : null,
-            ["preferred"] = m.Preferred is { } p ? new JsonObject { ["wins"] = p.Wins, ["ties"] = p.Ties, ["losses"] = p.Losses, ["share"] = ReportJson.Of(p.Share), ["p"] = Math.Round(p.PValue, 6) } : null,
-        })]),
+        ["models"] = new JsonArray([.. Models.Select(Json)]),
     };
+
+    private static JsonNode Json(ModelResult m)
+    {
+        var json = m.Figures();
+        json["model"] = m.Model;
+        json["parameters"] = m.Parameters;
+        json["heldOutLoss"] = new JsonObject(m.Losses.Loss.Select(l => KeyValuePair.Create(l.Key, (JsonNode?)JsonValue.Create(Math.Round(l.Value, 5)))));
+        if (m.Ahead is { } ahead) json["ahead"] = ModelResult.Json(ahead);
+        if (m.Against is { } curve) json["exAccErr"] = new JsonArray([.. curve.ExcessError.Select(e => (JsonNode)JsonValue.Create(Math.Round(e, 3)))]);
+        if (m.Preferred is { } p) json["preferred"] = new JsonObject { ["wins"] = p.Wins, ["ties"] = p.Ties, ["losses"] = p.Losses, ["share"] = ReportJson.Of(p.Share), ["p"] = Math.Round(p.PValue, 6) };
+        return json;
+    }
 
     private void PlotText(string path)
     {
@@ -102,7 +118,7 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
         plot.Title("Replies to held-out dialogue");
         plot.YLabel("percent, 95 %");
         plot.ShowLegend(Alignment.UpperRight);
-        plot.SavePng(path, 1000, 600);
+        WholeFile.Write(path, part => plot.SavePng(part, 1000, 600));
     }
 
     private void PlotExposure(string path)
@@ -114,10 +130,8 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
         plot.XLabel("tokens");
         plot.YLabel("ExAccErr, percent");
         plot.ShowLegend(Alignment.LowerRight);
-        plot.SavePng(path, 1000, 600);
+        WholeFile.Write(path, part => plot.SavePng(part, 1000, 600));
     }
-
-    private static JsonObject Figures(IReadOnlyDictionary<string, Interval> figures) => new(figures.Select(f => KeyValuePair.Create(f.Key, ReportJson.Of(f.Value))));
 
     private static string Shown(string figure, Interval? value) => value is null ? "–" : ReportJson.Shown(figure == "length" ? value : value.Times(100), 1);
 

@@ -15,9 +15,10 @@ public static class ModelCard
     private static readonly JsonSerializerOptions Json = new() { WriteIndented = true, IndentSize = 2, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <param name="trained">The run and those its weights came from, first one first.</param>
+    /// <param name="begun">Card of the model folder that the first of them started from; what it learnt from belongs to this model too.</param>
     public static JsonObject Describe(
-        CardRecipe card, TrainingRecipe recipe, EncoderDecoderConfig config, IReadOnlyList<(TrainingRecipe Recipe, RunState State)> trained, CorpusFolder corpora,
-        string commit, DateTimeOffset created, long bytes) => new()
+        CardRecipe card, TrainingRecipe recipe, EncoderDecoderConfig config, IReadOnlyList<(TrainingRecipe Recipe, RunState State)> trained, JsonObject? begun,
+        CorpusFolder corpora, string commit, DateTimeOffset created, long bytes) => new()
         {
             ["id"] = card.Id,
             ["createdAt"] = created.ToString("yyyy-MM-ddTHH:mm:ssZ", System.Globalization.CultureInfo.InvariantCulture),
@@ -29,7 +30,7 @@ public static class ModelCard
             ["weights"] = new JsonObject { ["type"] = "BF16", ["bytes"] = bytes, ["quantisation"] = null, ["draftOf"] = card.DraftOf },
             ["seed"] = recipe.Seed,
             ["commit"] = commit,
-            ["training"] = new JsonArray([.. trained.Select(run => (JsonNode)new JsonObject
+            ["training"] = new JsonArray([.. Entries(begun, "training"), .. trained.Select(run => (JsonNode)new JsonObject
             {
                 ["recipe"] = run.Recipe.Name,
                 ["recipeSha256"] = run.State.RecipeHash,
@@ -38,12 +39,15 @@ public static class ModelCard
                 ["seconds"] = Math.Round(run.State.Seconds),
                 ["wholeRecipe"] = run.State.Stage is null,
             })]),
-            ["data"] = new JsonArray([.. trained.SelectMany(run => run.Recipe.Stages).SelectMany(stage => stage.Mixture).Select(m => m.Corpus).Distinct().Order(StringComparer.Ordinal)
-                .Select(name => (JsonNode)new JsonObject { ["corpus"] = name, ["licence"] = corpora.Licence(name), ["sha256"] = RecipeFile.Hash(corpora.Find(name)) })]),
+            ["data"] = new JsonArray([.. Entries(begun, "data").Concat(trained.SelectMany(run => run.Recipe.Stages).SelectMany(stage => stage.Mixture.Concat(stage.Distil?.Text ?? [])).Select(m => m.Corpus).Distinct()
+                .Select(name => new JsonObject { ["corpus"] = name, ["licence"] = corpora.Licence(name), ["sha256"] = RecipeFile.Hash(corpora.Find(name)) }))
+                .DistinctBy(entry => ((string?)entry["corpus"], (string?)entry["sha256"])).OrderBy(entry => (string?)entry["corpus"], StringComparer.Ordinal)]),
             ["heldOut"] = recipe.HeldOut,
             ["validation"] = new JsonArray([.. recipe.Validation.Select(name => (JsonNode)name)]),
             ["defaultDecoding"] = card.DefaultDecoding.DeepClone(),
         };
+
+    private static IEnumerable<JsonNode> Entries(JsonObject? card, string list) => card?[list] is JsonArray entries ? entries.OfType<JsonObject>().Select(entry => entry.DeepClone()) : [];
 
     /// <summary>Puts scores into the card of a folder; the content hash does not cover the card.</summary>
     public static void AddScores(string folder, JsonObject scores)
@@ -53,10 +57,5 @@ public static class ModelCard
         Write(folder, card);
     }
 
-    public static void Write(string folder, JsonObject card)
-    {
-        var path = Path.Combine(folder, ModelFolder.CardFileName);
-        File.WriteAllText(path + ".part", card.ToJsonString(Json) + "\n");
-        File.Move(path + ".part", path, overwrite: true);
-    }
+    public static void Write(string folder, JsonObject card) => WholeFile.WriteText(Path.Combine(folder, ModelFolder.CardFileName), card.ToJsonString(Json) + "\n");
 }

@@ -10,31 +10,46 @@ using TorchSharp;
 
 namespace Chat.Training.Evaluation;
 
-/// <summary>Makes a model folder, the form that serving reads, of a run's newest checkpoint.</summary>
+/// <summary>Makes a model folder, the form that serving reads, of a run's checkpoint.</summary>
 public sealed class ModelExport(string runs, CorpusFolder corpora, TimeProvider time)
 {
-    /// <param name="folder">Must not hold files: a model folder never changes.</param>
+    /// <param name="folder">Must not hold files: a model folder never changes. It is there when it is whole.</param>
     /// <param name="recipes">Recipe of the run, and of each run its weights came from, by name.</param>
-    /// <exception cref="RecipeException">No card in the recipe, or a run without a checkpoint.</exception>
-    public void Write(TrainingRecipe recipe, string folder, Func<string, TrainingRecipe> recipes, string commit)
+    /// <param name="best">The best checkpoint, not the newest.</param>
+    /// <exception cref="RecipeException">No card in the recipe, or a run without such a checkpoint.</exception>
+    public void Write(TrainingRecipe recipe, string folder, Func<string, TrainingRecipe> recipes, string commit, bool best = false)
     {
         var card = recipe.Card ?? throw new RecipeException($"recipe '{recipe.Name}' has no card.");
         if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any()) throw new RecipeException($"folder {folder} is not empty, and a model folder never changes.");
         var trained = Chain(recipe, recipes).Reverse().ToArray();
+        var begun = trained[0].Recipe.Start is { } start ? ModelFolder.Open(start).Card : null;
         var run = new RunFolder(Path.Combine(runs, recipe.Name));
+        var checkpoint = !best ? null : run.Best ?? throw new RecipeException($"run '{recipe.Name}' kept no best checkpoint: its stages have neither quality nor patience.");
+        if (checkpoint is not null) trained[^1] = (recipe, run.LoadState(checkpoint)!);
 
         var vocabulary = File.ReadAllText(run.Tokenizer);
         var config = TrainingRun.Shape(recipe.Model, TokenizerFile.Read(vocabulary).Merges.Count + 256 + TokenizerFile.Specials.Count, dropout: 0);
-        Directory.CreateDirectory(folder);
-        using (var model = run.LoadModel(torch.ScalarType.BFloat16)) EvaWeights.Save(model, Path.Combine(folder, Checkpoint.SingleFile), dtype: torch.ScalarType.BFloat16);
-        File.WriteAllText(Path.Combine(folder, ModelFolder.ConfigFileName), config.ToJson());
-        File.WriteAllText(Path.Combine(folder, "tokenizer.json"), vocabulary);
-        File.WriteAllText(Path.Combine(folder, "generation_config.json"), GenerationConfig(card, config));
-        var bytes = new FileInfo(Path.Combine(folder, Checkpoint.SingleFile)).Length;
-        ModelCard.Write(folder, ModelCard.Describe(card, recipe, config, trained, corpora, commit, time.GetUtcNow(), bytes));
+        var part = Path.TrimEndingDirectorySeparator(folder) + ".part";
+        try
+        {
+            if (Directory.Exists(part)) Directory.Delete(part, recursive: true);
+            Directory.CreateDirectory(part);
+            using (var model = run.LoadModel(torch.ScalarType.BFloat16, checkpoint)) EvaWeights.Save(model, Path.Combine(part, Checkpoint.SingleFile), dtype: torch.ScalarType.BFloat16);
+            File.WriteAllText(Path.Combine(part, ModelFolder.ConfigFileName), config.ToJson());
+            File.WriteAllText(Path.Combine(part, "tokenizer.json"), vocabulary);
+            File.WriteAllText(Path.Combine(part, "generation_config.json"), GenerationConfig(card, config));
+            var bytes = new FileInfo(Path.Combine(part, Checkpoint.SingleFile)).Length;
+            ModelCard.Write(part, ModelCard.Describe(card, recipe, config, trained, begun, corpora, commit, time.GetUtcNow(), bytes));
+            if (Directory.Exists(folder)) Directory.Delete(folder);
+            Directory.Move(part, folder);
+        }
+        finally
+        {
+            if (Directory.Exists(part)) Directory.Delete(part, recursive: true);
+        }
     }
 
-    private IEnumerable<(TrainingRecipe, RunState)> Chain(TrainingRecipe recipe, Func<string, TrainingRecipe> recipes)
+    private IEnumerable<(TrainingRecipe Recipe, RunState State)> Chain(TrainingRecipe recipe, Func<string, TrainingRecipe> recipes)
     {
         for (var each = recipe; each is not null; each = each.Start is { } start && TrainingRun.ModelOf(start) is null ? recipes(start) : null)
         {

@@ -17,7 +17,11 @@ public sealed record StageCursor(StreamCursor? Stream = null, TrajectoryState? T
 /// <param name="Tokens">Real tokens of both sides that were learnt from.</param>
 /// <param name="Parts">Further figures by name, for the journal.</param>
 /// <param name="Alarm">What somebody should look at now.</param>
-public sealed record UpdateReport(double Loss, long Tokens, IReadOnlyDictionary<string, double>? Parts = null, string? Alarm = null);
+/// <param name="Seconds">Where the time went, if not all of it into learning.</param>
+public sealed record UpdateReport(double Loss, long Tokens, IReadOnlyDictionary<string, double>? Parts = null, string? Alarm = null, UpdateSeconds? Seconds = null);
+
+/// <summary>Seconds that were not learning: writing replies (a teacher that is mixed in writes too), and asking the teacher about them. By the clock, so no part of what a resumed run repeats.</summary>
+public sealed record UpdateSeconds(double Sampling, double Teacher);
 
 /// <summary>What the updates of a stage learn from, and how. One thread, the trainer's.</summary>
 public interface IStageWork

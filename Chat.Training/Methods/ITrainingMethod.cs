@@ -42,7 +42,7 @@ public static class Likelihood
     public static Tensor TokenLosses(EncoderDecoder model, Batch batch)
     {
         using var scope = NewDisposeScope();
-        var logits = model.Forward(batch.Contexts(), batch.Mask(), batch.Replies());                    // [B T V]
+        var logits = model.Score(model.Hidden(batch.Contexts(), batch.Mask(), batch.Replies(), batch.ReplySegments()));      // [B T V]
         var rows = logits.flatten(0, 1).to_type(ScalarType.Float32);                                    // [B·T V]
         return nn.functional.cross_entropy(rows, batch.Labels().flatten(), ignore_index: -100, reduction: nn.Reduction.None).MoveToOuterDisposeScope();
     }

@@ -1,8 +1,9 @@
+using Chat.Models.Checkpoints;
 using ScottPlot;
 
 namespace Chat.Training.Methods;
 
-/// <summary>Draws a journal: training loss (smoothed), validation by corpus.</summary>
+/// <summary>Draws a journal: training loss (smoothed), validation by corpus, and what replies are worth where a stage looks at them.</summary>
 public static class LossCurve
 {
     private const double Smoothing = 0.98;
@@ -29,7 +30,19 @@ public static class LossCurve
             var validation = plot.Add.Scatter(corpus.Select(v => (double)v.Step).ToArray(), corpus.Select(v => v.Value).ToArray());
             validation.LegendText = $"held-out {corpus.Key}";
         }
+        var replies = entries.Where(e => e.Replies is not null).ToArray();
+        if (replies.Length > 0)
+        {
+            plot.Axes.Right.Label.Text = "Rouge-L and Dist-4 of held-out replies";
+            var lengths = plot.Axes.AddRightAxis();
+            lengths.LabelText = "their length";
+            foreach (var (name, axis, value) in new (string, IYAxis, Func<ReplyFigures, double>)[] { ("Rouge-L", plot.Axes.Right, r => r.RougeL), ("Dist-4", plot.Axes.Right, r => r.Distinct4), ("length", lengths, r => r.Length) })
+            {
+                var figure = plot.Add.Scatter(replies.Select(e => (double)e.Step).ToArray(), replies.Select(e => value(e.Replies!)).ToArray());
+                (figure.Axes.YAxis, figure.LegendText, figure.LinePattern) = (axis, name, LinePattern.Dashed);
+            }
+        }
         plot.ShowLegend(Alignment.UpperRight);
-        plot.SavePng(png, 1000, 600);
+        WholeFile.Write(png, part => plot.SavePng(part, 1000, 600));
     }
 }

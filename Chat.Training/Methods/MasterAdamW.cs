@@ -32,6 +32,13 @@ public sealed class MasterAdamW : IDisposable
     /// <summary>The masters and both moments, float32, by name. Writing into them is loading; <see cref="Publish"/> must follow.</summary>
     public IEnumerable<(string Name, Tensor Value)> State => slots.SelectMany(s => new[] { ("weight/" + s.Name, s.Master), ("mean/" + s.Name, s.Mean), ("square/" + s.Name, s.Square) });
 
+    /// <summary>Whether no weight and no moment is NaN or infinite.</summary>
+    public bool IsFinite()
+    {
+        using var scope = NewDisposeScope();
+        return State.All(s => s.Value.isfinite().all().item<bool>());
+    }
+
     /// <summary>Euclidean norm of all gradients together, in float32.</summary>
     public double GradientNorm()
     {

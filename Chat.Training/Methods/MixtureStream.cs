@@ -24,6 +24,7 @@ public sealed class MixtureStream
     private readonly SampleLimits limits;
     private readonly int batchTokens;
     private readonly ulong seed;
+    private readonly bool pack;
     private readonly Dictionary<(int Source, long Epoch), int[]> orders = [];
     private readonly long[] drawn;
     private long pool;
@@ -32,9 +33,10 @@ public sealed class MixtureStream
     private List<Batch> batches = [];
 
     /// <param name="batchTokens">Padded tokens of both sides a batch has at most.</param>
-    public MixtureStream(IReadOnlyList<MixtureSource> sources, SampleLimits limits, int batchTokens, ulong seed, StreamCursor? cursor = null)
+    /// <param name="pack">Rows hold several samples: <see cref="Pack"/>.</param>
+    public MixtureStream(IReadOnlyList<MixtureSource> sources, SampleLimits limits, int batchTokens, ulong seed, StreamCursor? cursor = null, bool pack = false)
     {
-        (this.sources, this.limits, this.batchTokens, this.seed) = (sources, limits, batchTokens, seed);
+        (this.sources, this.limits, this.batchTokens, this.seed, this.pack) = (sources, limits, batchTokens, seed, pack);
         foreach (var empty in sources.Where(s => s.Places.Count == 0)) throw new InvalidDataException($"Corpus '{empty.Name}' has no sample that fits {limits.MaxContext} + {limits.MaxReply} tokens.");
         drawn = cursor?.Drawn.ToArray() ?? new long[sources.Count];
         if (drawn.Length != sources.Count) throw new InvalidDataException($"The cursor knows {drawn.Length} corpora, the mixture has {sources.Count}.");
@@ -69,7 +71,7 @@ public sealed class MixtureStream
             samples.Add(sample);
             tokens += sample.Context.Length + sample.Labels.Length;
         }
-        batches = Cut(samples, batchTokens);
+        batches = pack ? Pack(samples, limits, batchTokens) : Cut(samples, batchTokens);
         random.Shuffle(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(batches));
     }
 
@@ -99,24 +101,46 @@ public sealed class MixtureStream
         return sampler.Make(corpus, places[order[(int)(number % places.Count)]], limits, RandomStream.Of(seed, $"sample {name}", number));
     }
 
+    /// <summary>
+    /// Samples put behind each other until a row is as long as the longest sample may be: the longest first, each into the first row that has room for both its sides. A batch's padded size stays
+    /// within the limit, and its rows are of like length.
+    /// </summary>
+    public static List<Batch> Pack(IEnumerable<Sample> samples, SampleLimits row, int batchTokens)
+    {
+        var rows = new List<(List<Sample> Samples, int Context, int Reply)>();
+        var open = 0;                                                                       // rows before it have no room for anything
+        foreach (var sample in samples.OrderByDescending(s => s.Context.Length + s.Labels.Length))
+        {
+            var at = open;
+            while (at < rows.Count && (rows[at].Context + sample.Context.Length > row.MaxContext || rows[at].Reply + sample.Labels.Length > row.MaxReply)) at++;
+            if (at == rows.Count) rows.Add(([], 0, 0));
+            rows[at].Samples.Add(sample);
+            rows[at] = (rows[at].Samples, rows[at].Context + sample.Context.Length, rows[at].Reply + sample.Labels.Length);
+            while (open < rows.Count && (rows[open].Context == row.MaxContext || rows[open].Reply == row.MaxReply)) open++;
+        }
+        return [.. Cut(rows, r => (r.Context, r.Reply), batchTokens).Select(batch => Batch.Packed([.. batch.Select(r => r.Samples)]))];
+    }
+
     /// <summary>Samples of like length, cut so that no batch's padded size passes the limit. Equal lengths keep their order.</summary>
     public static List<Batch> Cut(IEnumerable<Sample> samples, int batchTokens) => [.. Cut(samples, sample => sample, batchTokens).Select(batch => new Batch(batch))];
 
     /// <inheritdoc cref="Cut(IEnumerable{Sample}, int)"/>
-    public static List<List<T>> Cut<T>(IEnumerable<T> items, Func<T, Sample> sampleOf, int batchTokens)
+    public static List<List<T>> Cut<T>(IEnumerable<T> items, Func<T, Sample> sampleOf, int batchTokens) => Cut(items, item => (sampleOf(item).Context.Length, sampleOf(item).Labels.Length), batchTokens);
+
+    private static List<List<T>> Cut<T>(IEnumerable<T> items, Func<T, (int Context, int Reply)> lengthsOf, int batchTokens)
     {
         var batches = new List<List<T>>();
         var batch = new List<T>();
         var (context, reply) = (0, 0);
-        foreach (var (item, sample) in items.Select(item => (Item: item, Sample: sampleOf(item)))
-            .OrderBy(s => s.Sample.Labels.Length / ReplyBucket).ThenBy(s => s.Sample.Context.Length).ThenBy(s => s.Sample.Labels.Length))
+        foreach (var (item, lengths) in items.Select(item => (Item: item, Lengths: lengthsOf(item)))
+            .OrderBy(s => s.Lengths.Reply / ReplyBucket).ThenBy(s => s.Lengths.Context).ThenBy(s => s.Lengths.Reply))
         {
-            var (widerContext, longerReply) = (Math.Max(context, sample.Context.Length), Math.Max(reply, sample.Labels.Length));
+            var (widerContext, longerReply) = (Math.Max(context, lengths.Context), Math.Max(reply, lengths.Reply));
             if (batch.Count > 0 && (batch.Count + 1) * (widerContext + longerReply) > batchTokens)
             {
                 batches.Add(batch);
                 batch = [];
-                (widerContext, longerReply) = (sample.Context.Length, sample.Labels.Length);
+                (widerContext, longerReply) = lengths;
             }
             batch.Add(item);
             (context, reply) = (widerContext, longerReply);

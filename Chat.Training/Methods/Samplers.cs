@@ -81,6 +81,20 @@ public sealed class AnswerSampler : ISampler
 }
 
 /// <summary>
+/// Instructions: the reply of a dialogue's second turn is learnt, whatever was said before it is read. Prompts that do not fit are left out: cut, they would lose what they ask for.
+/// </summary>
+[Plugin("instruction", Paper = "arXiv:2210.09175", Summary = "Instruction and answer; only the answer is learnt, and prompts that do not fit are left out")]
+public sealed class InstructionSampler : ISampler
+{
+    private readonly AnswerSampler answers = new();
+
+    public IReadOnlyList<SamplePlace> Places(TokenizedCorpus corpus, SampleLimits limits) =>
+        [.. answers.Places(corpus, limits).Where(place => corpus.Turn(place.Position - 1).Length + 2 <= limits.MaxContext)];
+
+    public Sample Make(TokenizedCorpus corpus, SamplePlace place, SampleLimits limits, RandomStream random) => answers.Make(corpus, place, limits, random);
+}
+
+/// <summary>
 /// Running text: the encoder reads up to a random cut, the decoder goes on. The decoder thus learns to write whole running text, which is
 /// what replies need; span corruption (T5) would teach it fragments. The separator follows where the text really ends; the context has none, which
 /// tells the model that it is to go on and not to answer.

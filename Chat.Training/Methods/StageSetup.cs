@@ -2,6 +2,7 @@ using Chat.Domain.Plugins;
 using Chat.Models.Architectures;
 using Chat.Models.Decoding;
 using Chat.Models.Tokenizers;
+using Chat.Training.Data;
 using Chat.Training.Objectives;
 using Chat.Training.Recipes;
 using static TorchSharp.torch;
@@ -23,6 +24,19 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
 {
     private const string Method = "method", Objective = "objective";
 
+    /// <summary>What can be said against the stage without opening anything. A model host is asked when its stage begins.</summary>
+    /// <inheritdoc cref="Open"/>
+    /// <exception cref="FileNotFoundException">No such corpus.</exception>
+    public void Check(CorpusFolder corpora)
+    {
+        foreach (var mixture in stage.Mixture.Concat(stage.Distil?.Text ?? []))
+        {
+            plugins.Get("sampler", mixture.As);
+            corpora.Find(mixture.Corpus);
+        }
+        if (ConfiguredObjective() is { NeedsTeacher: true } objective) OpenTeacher.Check(stage, stage.Distil!.Teacher!, runs, Bridge(stage.Distil), objective);
+    }
+
     /// <param name="cursor">Where the stage stood, or <c>null</c> at its beginning.</param>
     /// <param name="source">Encodes a corpus.</param>
     /// <exception cref="RecipeException">No such teacher, another vocabulary, choices that do not go together.</exception>
@@ -31,39 +45,32 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
     {
         MixtureSource[] sources = [.. stage.Mixture.Select(source)];
         var tokens = sources.Sum(s => (long)s.Corpus.Tokens);
-        if (plugins.OfKind(Objective).All(p => p.Name != stage.Method))
+        if (ConfiguredObjective() is not { } objective)
         {
-            if (plugins.OfKind(Method).All(p => p.Name != stage.Method)) throw new UnknownPluginException("method or objective", stage.Method, plugins.OfKind(Method).Concat(plugins.OfKind(Objective)).Select(p => p.Name));
-            TrainingRecipe.Require(stage.Distil is null, $"stage '{stage.Name}': distil is for objectives, and '{stage.Method}' is a method");
             var method = plugins.Create<ITrainingMethod>(stage.Method);
-            return new(new MethodWork(model, method, Stream(sources, cursor?.Stream), stage.Accumulate), tokens, []);
+            return new(new MethodWork(model, method, Stream(sources, cursor?.Stream, stage.Pack), stage.Accumulate), tokens, []);
         }
 
         var distil = stage.Distil ?? new();
-        var objective = distil.Apply(stage.Method, plugins.Create<IObjective>(stage.Method).Default);
-        List<IDisposable> held = [];
+        var clock = new WorkClock(time);
         var tokenizer = new ByteLevelTokenizer(TokenizerJson.Load(folder.Tokenizer), Tokenization.TokenizerFile.Tokens);
+        List<IDisposable> held = [];
         OpenTeacher? teacher = null;
         ITeacher? signal = null;
         try
         {
             if (objective.NeedsTeacher)
             {
-                var named = distil.Teacher ?? throw new RecipeException($"Recipe: stage '{stage.Name}': {stage.Method} needs distil.teacher, a run, a model folder or a model host's address.");
-                var bridge = distil.Bridge is null ? null : plugins.Create<IVocabularyBridge>(distil.Bridge);
-                held.Add(teacher = new(named, runs, TokenNames.Of(tokenizer, model.Config.VocabularySize), bridge, model.WeightType, hosts, time));
-                teacher.Check(stage.Name, stage, objective);
+                held.Add(teacher = new(distil.Teacher!, runs, TokenNames.Of(tokenizer, model.Config.VocabularySize), Bridge(distil), model.WeightType, objective.Delivery.NeedsLogprobs, hosts, time));
+                teacher.CheckLengths(stage);
                 signal = teacher.Judge(SignalKind.Full, distil.Cache is null || teacher.SendsBest ? distil.TopK : 0, objective.Temperature);
                 if (distil.Cache is { } file)
                 {
-                    TrainingRecipe.Require(objective.Temperature == 1, $"stage '{stage.Name}': a cache holds the teacher's words at temperature 1, not {objective.Temperature}");
-                    var kept = new TeacherCache(Path.Combine(runs, file), CacheHeader(distil.TopK, teacher.Hash, model.Config.VocabularySize), signal);
-                    held.Add(kept);
-                    signal = kept;
+                    var words = new TeacherCache(Path.Combine(runs, file), CacheHeader(distil.TopK, teacher.Hash, model.Config.VocabularySize), signal);
+                    held.Add(words);
+                    signal = words;
                 }
             }
-            try { objective.Check(signal?.Kind ?? SignalKind.None); }
-            catch (ArgumentException error) { throw new RecipeException($"Recipe: stage '{stage.Name}': {error.Message}", error); }
         }
         catch
         {
@@ -72,14 +79,36 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
         }
 
         var vocabulary = TokenTable.From(tokenizer, model.Config.VocabularySize);
-        var models = new RolloutModels(model, teacher?.Model, teacher?.Judge(SignalKind.Sampled, 0, 1), teacher is null ? null : teacher.Writer, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root);
+        var models = new RolloutModels(model, teacher?.Model, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root, teacher?.Judge(SignalKind.Sampled, 0, 1), teacher is null ? null : teacher.Writer, clock, teacher?.Kept);
         held.Add(models);
         var trajectories = new TrajectorySource(objective.Replies, objective.Delivery.NeedsLogprobs, models, at => Stream(sources, at), stage.BatchTokens, stage.Accumulate, recipe.Seed, cursor?.Trajectories);
         var text = objective.TextWeight == 0 ? null : Stream([.. distil.Text!.Select(source)], cursor?.Text);
-        return new(new DistillationWork(objective, new EncoderDecoderScorer(model), signal, trajectories, text, new(cursor?.Alarm)), tokens, held);
+        return new(new DistillationWork(objective, new EncoderDecoderScorer(model), signal, trajectories, text, new(cursor?.Alarm), clock), tokens, held);
     }
 
-    private MixtureStream Stream(IReadOnlyList<MixtureSource> sources, StreamCursor? at) => new(sources, new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens, recipe.Seed, at);
+    /// <summary>The stage's objective as its recipe wants it; <c>null</c> where it has a method.</summary>
+    private DistillationObjective? ConfiguredObjective()
+    {
+        void Require(bool condition, string message) => TrainingRecipe.Require(condition, $"stage '{stage.Name}': {message}");
+        if (plugins.OfKind(Objective).All(p => p.Name != stage.Method))
+        {
+            if (plugins.OfKind(Method).All(p => p.Name != stage.Method)) throw new UnknownPluginException("method or objective", stage.Method, plugins.OfKind(Method).Concat(plugins.OfKind(Objective)).Select(p => p.Name));
+            Require(stage.Distil is null, $"distil is for objectives, and '{stage.Method}' is a method");
+            return null;
+        }
+        Require(!stage.Pack, $"pack is for methods, and '{stage.Method}' is an objective");
+        var distil = stage.Distil ?? new();
+        var objective = distil.Apply(stage.Method, plugins.Create<IObjective>(stage.Method).Default);
+        Require(!objective.NeedsTeacher || distil.Teacher is not null, $"{stage.Method} needs distil.teacher, a run, a model folder or a model host's address");
+        Require(distil.Cache is null || objective.Temperature == 1, $"a cache holds the teacher's words at temperature 1, not {objective.Temperature}");
+        try { objective.Check(!objective.NeedsTeacher ? SignalKind.None : distil.TopK > 0 ? SignalKind.TopK : SignalKind.Full); }
+        catch (ArgumentException error) { throw new RecipeException($"Recipe: stage '{stage.Name}': {error.Message}", error); }
+        return objective;
+    }
+
+    private MixtureStream Stream(IReadOnlyList<MixtureSource> sources, StreamCursor? at, bool pack = false) => new(sources, new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens, recipe.Seed, at, pack);
+
+    private IVocabularyBridge? Bridge(DistilRecipe distil) => distil.Bridge is null ? null : plugins.Create<IVocabularyBridge>(distil.Bridge);
 
     private TeacherCacheHeader CacheHeader(int k, string teacher, int vocabulary) =>
         new(teacher, RecipeFile.Hash(folder.Tokenizer), vocabulary, k > 0 ? SignalKind.TopK : SignalKind.Full, k > 0 ? k : vocabulary);

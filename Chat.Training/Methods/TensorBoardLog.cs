@@ -36,6 +36,11 @@ public sealed class TensorBoardLog : IDisposable
         Add("gradient norm", entry.GradientNorm);
         Add("learning rate", entry.LearningRate);
         Add("tokens per second", entry.TokensPerSecond);
+        Add("replies/rouge-l", entry.Replies?.RougeL);
+        Add("replies/dist-4", entry.Replies?.Distinct4);
+        Add("replies/length", entry.Replies?.Length);
+        Add("seconds/sampling", entry.Seconds?.Sampling);
+        Add("seconds/teacher", entry.Seconds?.Teacher);
         foreach (var (group, values) in new[] { ("part", entry.Parts), ("held out", entry.Validation), ("context gain", entry.ContextGain) })
             foreach (var (name, value) in values ?? new Dictionary<string, double>()) Add($"{group}/{name}", value);
         Write(entry.Step, message => message.Message(5, summary =>

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json;
 using System.Text.RegularExpressions;
 using Chat.Domain.Plugins;
 using Chat.Models.Architectures;
@@ -48,14 +49,29 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
     };
 
     /// <returns>The last state; its stage is <c>null</c> when all stages are done.</returns>
+    /// <param name="held">The run folder's lock, where the caller has it.</param>
     /// <exception cref="RecipeException">The run was begun with another recipe.</exception>
     /// <exception cref="TeacherLostException">A teacher at a model host answers no more. A checkpoint holds the last whole step.</exception>
-    public RunState Follow(Action<string>? say, Action<TrainingProgress>? report, CancellationToken stop)
+    public RunState Follow(Action<string>? say, Action<TrainingProgress>? report, CancellationToken stop, IDisposable? held = null)
     {
+        using var own = held is null ? folder.Lock() : null;
+        try
+        {
+            return FollowLocked(say, report, stop);
+        }
+        catch (Exception error) when (error.GetType() == typeof(IOException) || error is UnauthorizedAccessException)
+        {
+            throw new IOException($"{error.Message} Run {folder.Root} stays at its newest checkpoint ({Path.GetFileName(folder.Newest) ?? "none"}): make room, or mend what is named, then the same command goes on.", error);
+        }
+    }
+
+    private RunState FollowLocked(Action<string>? say, Action<TrainingProgress>? report, CancellationToken stop)
+    {
+        CheckStages();
         var pairs = Vocabulary(say);
         var encoder = new BytePairEncoder(pairs);
-        File.WriteAllText(folder.Config, Shape(recipe.Model, encoder.VocabularySize, dropout: 0).ToJson());
-        var state = folder.LoadState();
+        WholeFile.WriteText(folder.Config, Shape(recipe.Model, encoder.VocabularySize, dropout: 0).ToJson());
+        var state = folder.Resume(say);
         if (state is not null && state.RecipeHash != recipeHash)
             throw new RecipeException($"Run {folder.Root} was begun with another version of the recipe; give this one another name, or remove the folder.");
         if (state is { Stage: null }) return state;
@@ -67,20 +83,37 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
             using var model = new EncoderDecoder(Shape(recipe.Model, encoder.VocabularySize, stage.Dropout), recipe.Seed, dtype: ScalarType.BFloat16);
             using var optimiser = new MasterAdamW(model.named_parameters(), stage.WeightDecay);
             Restore(optimiser, state);
-            var held = new HeldOutSet(recipe.Validation.Select(name => (name, HeldOut(name, encoder))), new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens);
-            using var work = new StageSetup(recipe, stage, folder, runs, plugins, hosts ?? TeacherHostOptions.Default, time).Open(model, state.Cursor, mixture => Source(mixture, stage, encoder, say));
-            say?.Invoke($"{stage.Name}: {EncoderDecoder.ParameterCount(model.Config):N0} parameters, {work.Tokens:N0} tokens in {stage.Mixture.Count} corpora, {held.Samples} held-out samples");
+            var heldOutSet = new HeldOutSet(recipe.Validation.Select(name => (name, HeldOut(name, encoder))), new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens);
+            using var replies = stage.Quality is null ? null : Replies(stage, model);
+            using var work = Setup(stage).Open(model, state.Cursor, mixture => Source(mixture, stage, encoder, say));
+            say?.Invoke($"{stage.Name}: {EncoderDecoder.ParameterCount(model.Config):N0} parameters, {work.Tokens:N0} tokens in {stage.Mixture.Count} corpora, {heldOutSet.Samples} held-out samples");
 
-            state = new Trainer(model, folder, time, report).Train(stage, work.Work, optimiser, recipe.Seed, state, () => held.Losses(model), stop);
+            state = new Trainer(model, folder, time, report).Train(stage, work.Work, optimiser, recipe.Seed, state, () => new(heldOutSet.Losses(model), replies?.Score()), stop);
             if (stop.IsCancellationRequested && state.Step < stage.Steps) return state;
+            if (Trainer.HasBest(stage, state)) folder.LoadTensors(optimiser, weightsOnly: true, folder.Best);
 
             var next = recipe.Stages.SkipWhile(s => s != stage).Skip(1).FirstOrDefault();
-            state = state with { Stage = next?.Name, Step = 0, OptimiserSteps = 0, Cursor = null, Best = null, SinceBest = 0 };
+            state = state with { Stage = next?.Name, Step = 0, OptimiserSteps = 0, Cursor = null, Best = null, SinceBest = 0, Quality = null };
             folder.Save(state, optimiser);
             if (stop.IsCancellationRequested) return state;
         }
         return state;
     }
+
+    /// <summary>What can be said against any stage before anything is trained: a mistake in the last one must not show after hours.</summary>
+    private void CheckStages()
+    {
+        foreach (var (name, characters) in recipe.Tokenizer.Corpora ?? new Dictionary<string, long>())
+        {
+            TrainingRecipe.Require(characters > 0, $"tokenizer.corpora: {name} with {characters} characters");
+            corpora.Find(name);
+        }
+        foreach (var name in recipe.Validation) corpora.Find(name);
+        TrainingRecipe.Require(recipe.Start is null || ModelOf(recipe.Start) is not null || new RunFolder(Path.Combine(runs, recipe.Start)).Newest is not null, $"start: '{recipe.Start}' is neither a run with a checkpoint nor a model folder; train it first");
+        foreach (var stage in recipe.Stages) Setup(stage).Check(corpora);
+    }
+
+    private StageSetup Setup(StageRecipe stage) => new(recipe, stage, folder, runs, plugins, hosts ?? TeacherHostOptions.Default, time);
 
     /// <summary>A stage in progress has its moments back; a stage that begins takes the weights alone.</summary>
     private void Restore(MasterAdamW optimiser, RunState state)
@@ -124,15 +157,14 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
         {
             var source = ModelOf(other) is { } model ? Path.Combine(model, TokenizerFiles.HuggingFace) : Path.Combine(runs, other, TokenizerFiles.HuggingFace);
             if (!File.Exists(source)) throw new RecipeException($"tokenizer.from: '{other}' is no model folder, nor a run with a vocabulary; train it first.");
-            File.Copy(source, folder.Tokenizer);
+            WholeFile.Write(folder.Tokenizer, part => File.Copy(source, part));
             return TokenizerFile.Read(File.ReadAllText(folder.Tokenizer));
         }
         say?.Invoke($"vocabulary: counting {recipe.Tokenizer.Corpora!.Values.Sum():N0} characters");
         var trainer = new BytePairTrainer();
         foreach (var (name, characters) in recipe.Tokenizer.Corpora!) CountWords(trainer, name, characters);
         var pairs = trainer.Train(recipe.Tokenizer.Vocabulary - 256 - TokenizerFile.Specials.Count);
-        File.WriteAllText(folder.Tokenizer + ".part", TokenizerFile.ToJson(pairs));
-        File.Move(folder.Tokenizer + ".part", folder.Tokenizer);
+        WholeFile.WriteText(folder.Tokenizer, TokenizerFile.ToJson(pairs));
         return pairs;
     }
 
@@ -152,22 +184,40 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
     private MixtureSource Source(MixtureRecipe mixture, StageRecipe stage, BytePairEncoder encoder, Action<string>? say)
     {
         var sampler = plugins.Create<ISampler>(mixture.As);
-        var corpus = Tokens(mixture.Corpus, encoder, say);
+        var corpus = Tokens(mixture, encoder, say);
         return new MixtureSource(mixture.Corpus, corpus, sampler, sampler.Places(corpus, new SampleLimits(stage.MaxContext, stage.MaxReply)), mixture.Weight);
     }
 
     /// <summary>The corpus without its held-out documents, encoded once and kept in the run folder under a name made of what it depends on.</summary>
-    private TokenizedCorpus Tokens(string name, BytePairEncoder encoder, Action<string>? say)
+    private TokenizedCorpus Tokens(MixtureRecipe mixture, BytePairEncoder encoder, Action<string>? say)
     {
+        var (name, wordings) = (mixture.Corpus, mixture.Templates is { } set ? JsonSerializer.Serialize(recipe.Templates![set], RecipeFile.Json) : "");
         var key = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(
-            $"{RecipeFile.Hash(corpora.Find(name))} {RecipeFile.Hash(folder.Tokenizer)} {recipe.HeldOut}")))[..16];
+            $"{RecipeFile.Hash(corpora.Find(name))} {RecipeFile.Hash(folder.Tokenizer)} {recipe.HeldOut}{wordings}")))[..16];
         var path = Path.Combine(Directory.CreateDirectory(Path.Combine(runs, "tokens")).FullName, $"{name}-{key}.tokens");
         if (File.Exists(path)) return TokenizedCorpus.Load(path);
         say?.Invoke($"encoding {name}");
-        var corpus = TokenizedCorpus.Encode(corpora.Read(name).Where(d => !heldOut.IsMatch(d.Scene)), encoder);
-        corpus.Save(path);
+        var corpus = TokenizedCorpus.Encode(Documents(name, mixture.Templates).Where(d => !heldOut.IsMatch(d.Scene)), encoder);
+        var own = Path.Combine(folder.Root, Path.GetFileName(path) + ".part");                  // another run may be at the same corpus
+        corpus.Save(own);
+        File.Move(own, path, overwrite: true);
         return corpus;
     }
 
-    private TokenizedCorpus HeldOut(string name, BytePairEncoder encoder) => TokenizedCorpus.Encode(corpora.Read(name).Where(d => heldOut.IsMatch(d.Scene)), encoder);
+    /// <summary>A corpus, its instructions in every wording of a set. Scenes keep their beginning, so what is held out does not depend on wordings.</summary>
+    private IEnumerable<Document> Documents(string corpus, string? templates) => templates is null ? corpora.Read(corpus)
+        : from record in corpora.Records(corpus)
+          from template in recipe.Templates![templates]
+          let prompt = template.Prompt(record)
+          where prompt is not null
+          select new Document(corpus, record.Language, $"{record.Scene}/{template.Name}", [prompt, record.Output]);
+
+    private TokenizedCorpus HeldOut(string name, BytePairEncoder encoder) => TokenizedCorpus.Encode(HeldOut(name), encoder);
+
+    /// <summary>Worded as the stages word it that train on the corpus.</summary>
+    private IEnumerable<Document> HeldOut(string name) =>
+        Documents(name, recipe.Stages.SelectMany(s => s.Mixture).FirstOrDefault(m => m.Corpus == name && m.Templates is not null)?.Templates).Where(d => heldOut.IsMatch(d.Scene));
+
+    private HeldOutReplies Replies(StageRecipe stage, EncoderDecoder model) => new(model, [.. recipe.Validation.Select(name => (name, (IReadOnlyList<Document>)[.. HeldOut(name)]))], stage.Quality!.Prompts,
+        new ByteLevelTokenizer(TokenizerJson.Load(folder.Tokenizer), TokenizerFile.Tokens), new(stage.MaxContext, stage.MaxReply), get_num_threads(), folder.Root);
 }

@@ -14,18 +14,28 @@ public sealed class DegenerationAlarm(IReadOnlyDictionary<string, AlarmFigure>? 
     private const int Normal = 30;
     private const double Smoothing = 0.97, Ratio = 2;
 
+    private const string Tokens = "tokens a reply", Grams = "different 4-grams", Divergence = "divergence from the teacher";
+
     private readonly Dictionary<string, AlarmFigure> figures = new(state ?? new Dictionary<string, AlarmFigure>());
 
     public IReadOnlyDictionary<string, AlarmFigure> State => new Dictionary<string, AlarmFigure>(figures);
 
+    /// <summary>Whether replies have collapsed, by the state of an alarm.</summary>
+    public static bool Rings(IReadOnlyDictionary<string, AlarmFigure>? state) => state?.Values.Any(f => f.Rings) ?? false;
+
+    /// <summary>How the divergence from the teacher went meanwhile; <c>null</c> where it was not heard long enough.</summary>
+    public static string? DivergenceOf(IReadOnlyDictionary<string, AlarmFigure>? state) => state?.GetValueOrDefault(Divergence) is { Seen: >= Normal } figure ? Change(Divergence, figure.Normal, figure.Now) : null;
+
     /// <summary>Takes the figures of an update's replies.</summary>
+    /// <param name="divergence">Of the student from its teacher on them, nats a token. It does not ring: its fall is what makes a collapse look like success.</param>
     /// <returns>What is wrong, and what helps; <c>null</c> where nothing new is.</returns>
-    public string? Hear(double length, double distinct)
+    public string? Hear(double length, double distinct, double? divergence = null)
     {
-        var tokens = Watch("tokens a reply", length);
-        var grams = Watch("different 4-grams", distinct);
+        var tokens = Watch(Tokens, length, rings: true);
+        var grams = Watch(Grams, distinct, rings: true);
+        if (divergence is { } value) Watch(Divergence, value, rings: false);
         return (tokens, grams) is (null, null) ? null
-            : $"Replies degenerate: {string.Join("; ", new[] { tokens, grams }.OfType<string>())}. A falling loss means nothing now. Go back to an earlier checkpoint with a lower learningRate, and keep lengthNormalise, singleStep and whiten on.";
+            : $"Replies degenerate: {string.Join("; ", new[] { tokens, grams, DivergenceOf(figures) }.OfType<string>())}. A falling loss means nothing now. Go back to an earlier checkpoint with a lower learningRate, and keep lengthNormalise, singleStep and whiten on.";
     }
 
     /// <summary>Different 4-grams over all of them, of ids; 1 where no reply has four.</summary>
@@ -41,7 +51,7 @@ public sealed class DegenerationAlarm(IReadOnlyDictionary<string, AlarmFigure>? 
         return all == 0 ? 1 : (double)seen.Count / all;
     }
 
-    private string? Watch(string name, double value)
+    private string? Watch(string name, double value, bool rings)
     {
         var (seen, normal, now, rang) = figures.GetValueOrDefault(name) ?? new(0, 0, 0, false);
         if (seen < Normal)
@@ -51,8 +61,10 @@ public sealed class DegenerationAlarm(IReadOnlyDictionary<string, AlarmFigure>? 
             return null;
         }
         now = Smoothing * now + (1 - Smoothing) * value;
-        var rings = now < normal / Ratio || now > normal * Ratio;
+        rings = rings && (now < normal / Ratio || now > normal * Ratio);
         figures[name] = new(seen, normal, now, rings);
-        return rings && !rang ? FormattableString.Invariant($"{name} went from {normal:G3} to {now:G3}") : null;
+        return rings && !rang ? Change(name, normal, now) : null;
     }
+
+    private static string Change(string name, double from, double to) => FormattableString.Invariant($"{name} went from {from:G3} to {to:G3}");
 }

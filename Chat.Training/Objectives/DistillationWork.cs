@@ -9,8 +9,11 @@ namespace Chat.Training.Objectives;
 /// <param name="teacher">Needed where <see cref="DistillationObjective.NeedsTeacher"/>.</param>
 /// <param name="text">Plain text, where <see cref="DistillationObjective.TextWeight"/> is not 0.</param>
 /// <param name="alarm">Stands where <paramref name="source"/> does.</param>
-public sealed class DistillationWork(DistillationObjective objective, IReplyScorer student, ITeacher? teacher, TrajectorySource source, MixtureStream? text, DegenerationAlarm alarm) : IStageWork
+/// <param name="clock">Shared with who writes the replies.</param>
+public sealed class DistillationWork(DistillationObjective objective, IReplyScorer student, ITeacher? teacher, TrajectorySource source, MixtureStream? text, DegenerationAlarm alarm, WorkClock clock) : IStageWork
 {
+    private readonly TimedTeacher? teacher = teacher is null ? null : new TimedTeacher(teacher, clock);
+
     public StageCursor Cursor => new(Trajectories: source.State, Text: text?.Cursor, Alarm: alarm.State);
 
     public UpdateReport Learn(double progress)
@@ -27,6 +30,7 @@ public sealed class DistillationWork(DistillationObjective objective, IReplyScor
             at += asked.Length;
             using var rows = asked.Any(t => t.Measure is not null) ? teacher!.Score(batch.Batch) : null;
             parts += RowLoss.Backward(student, batch, asked, rows, normaliser, objective.Temperature);
+            if (double.IsNaN(parts.Total)) TeacherNumbers.Require([.. rows?.Labels() ?? [], .. batch.Rollouts.SelectMany(r => r.Teacher)]);
         }
         var tokens = update.Sum(b => (long)b.Batch.Tokens);
         var textLoss = 0.0;
@@ -40,7 +44,9 @@ public sealed class DistillationWork(DistillationObjective objective, IReplyScor
         if (!double.IsFinite(loss)) throw new DivergedException($"The loss is {loss}");
         var figures = Figures(update, parts, textLoss);
         var own = update.SelectMany(b => b.Rollouts).Where(r => r.Author is Author.Student or Author.Both).ToArray();
-        return new(loss, tokens, figures, own.Length == 0 ? null : alarm.Hear(own.Average(r => r.Length), DegenerationAlarm.Distinct(own.Select(r => r.Sample.Labels))));
+        double? divergence = figures.TryGetValue("reward", out var reward) ? -reward : parts.Divergence != 0 ? parts.Divergence : null;
+        var heard = own.Length == 0 ? null : alarm.Hear(own.Average(r => r.Length), DegenerationAlarm.Distinct(own.Select(r => r.Sample.Labels)), divergence);
+        return new(loss, tokens, figures, heard, clock.Take());
     }
 
     public void Validated(double loss) => source.Validated(loss);

@@ -13,13 +13,16 @@ namespace Chat.Training.Objectives;
 /// losses use are torch's, so that before the first update q/q_old is 1. One thread.
 /// </summary>
 /// <param name="teacher">Who writes; <c>null</c> where none does.</param>
-/// <param name="judge">Who says what the teacher thinks of each token, at temperature 1; <c>null</c> where nobody asks.</param>
-/// <param name="bridge">Makes the teacher's runner one of the student's vocabulary.</param>
 /// <param name="longest">Tokens of a reply at most, the end token counted.</param>
 /// <param name="batchTokens">Tokens scored together, both sides with their pads.</param>
 /// <param name="scratch">A folder for the weights on their way from torch to the kernels.</param>
+/// <param name="judge">Who says what the teacher thinks of each token, at temperature 1; <c>null</c> where nobody asks.</param>
+/// <param name="bridge">Makes the teacher's runner one of the student's vocabulary.</param>
+/// <param name="clock">Hears how long it takes.</param>
+/// <param name="kept">What <paramref name="judge"/> reads when replies are scored, for who asks about them next; forgotten when others are.</param>
 public sealed class RolloutModels(
-    EncoderDecoder student, EncoderDecoder? teacher, ITeacher? judge, Func<IRunner, IRunner>? bridge, TokenTable tokens, int longest, int batchTokens, int threads, string scratch) : IRolloutModels, IDisposable
+    EncoderDecoder student, EncoderDecoder? teacher, TokenTable tokens, int longest, int batchTokens, int threads, string scratch,
+    ITeacher? judge = null, Func<IRunner, IRunner>? bridge = null, WorkClock? clock = null, KeptRows? kept = null) : IRolloutModels, IDisposable
 {
     private const int Rows = 64;
     private const long CacheBytes = 256L << 20;
@@ -29,28 +32,41 @@ public sealed class RolloutModels(
 
     public WrittenReply[] Write(ReplySource source, Trajectories how, IReadOnlyList<int[]> contexts, ulong seed, long number)
     {
+        using var timed = clock?.Sampling();
         if (source == ReplySource.Mixed && how.TeacherShare == 0) source = ReplySource.Student;
         if (source != ReplySource.Student) teacherRunner ??= Bridged(OnKernels(teacher ?? throw new InvalidOperationException($"Replies of {source} need a teacher.")));
         using var own = source == ReplySource.Teacher ? null : OnKernels(student);
         WrittenReply[] Write(IRunner runner) => writer.Write(runner, contexts, longest, how.Temperature, seed, number);
-        return source switch
+        try
         {
-            ReplySource.Teacher => Write(teacherRunner!),
-            ReplySource.Student => Write(own!),
-            ReplySource.Mixed => Write(new BlendRunner(own!, teacherRunner!, BlendLaws.Mixed(how.TeacherShare))),
-            _ => Write(new BlendRunner(own!, teacherRunner!, BlendLaws.Filtered(how.FilterTop))),
-        };
+            return source switch
+            {
+                ReplySource.Teacher => Write(teacherRunner!),
+                ReplySource.Student => Write(own!),
+                ReplySource.Mixed => Write(new BlendRunner(own!, teacherRunner!, BlendLaws.Mixed(how.TeacherShare))),
+                _ => Write(new BlendRunner(own!, teacherRunner!, BlendLaws.Filtered(how.FilterTop))),
+            };
+        }
+        catch (InvalidOperationException error)
+        {
+            // Nothing can be drawn from NaN: the teacher is broken, or else the student has diverged.
+            if (source != ReplySource.Student) TeacherNumbers.Require(Labels(judge!, new Batch([new Methods.Sample(contexts[0], [tokens.Separator])])));
+            throw new DivergedException(error.Message.TrimEnd('.'));
+        }
     }
 
     public IReadOnlyList<Rollout> Score(IReadOnlyList<Rollout> rollouts)
     {
         student.eval();
+        kept?.Forget();
         var q = new ModelTeacher(new EncoderDecoderScorer(student));
         var scored = new Rollout[rollouts.Count];
         foreach (var group in MixtureStream.Cut(rollouts.Select((rollout, i) => (Rollout: rollout, Place: i)), r => r.Rollout.Sample, batchTokens))
         {
             var batch = new Batch([.. group.Select(r => r.Rollout.Sample)]);
-            var (own, others) = (Labels(q, batch), Labels(judge!, batch));
+            var own = Labels(q, batch);
+            double[] others;
+            using (clock?.Teacher()) others = Labels(judge!, batch);
             var at = 0;
             foreach (var (rollout, place) in group)
             {
@@ -78,11 +94,20 @@ public sealed class RolloutModels(
 
     private CpuRunner OnKernels(EncoderDecoder model)
     {
-        var path = Path.Combine(scratch, "writing.safetensors");
-        EvaWeights.Save(model, path, dtype: model.WeightType);
-        using var checkpoint = Checkpoint.OpenFile(path);
-        var runner = new CpuRunner(model.Config, checkpoint, Rows, WeightFormat.Exact, team, cacheBytes: CacheBytes);
-        File.Delete(path);
-        return runner;
+        var path = Path.Combine(scratch, "writing.part");
+        try
+        {
+            EvaWeights.Save(model, path, dtype: model.WeightType);
+            using var checkpoint = Checkpoint.OpenFile(path);
+            return new CpuRunner(model.Config, checkpoint, Rows, WeightFormat.Exact, team, cacheBytes: CacheBytes);
+        }
+        catch (CheckpointException error) when (error.Kind == CheckpointErrors.NonFinite)
+        {
+            throw new DivergedException("The weights hold NaN or infinity");
+        }
+        finally
+        {
+            File.Delete(path);
+        }
     }
 }

@@ -34,7 +34,8 @@ public sealed class TeacherCache : ITeacher, IDisposable
     {
         (this.header, this.teacher) = (header, teacher);
         Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
-        file = new(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read);
+        try { file = new(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None); }
+        catch (IOException error) when (File.Exists(path)) { throw new IOException($"The teacher cache {path} cannot be opened: {error.Message} If another run writes to it, let that end, or name another file.", error); }
         try
         {
             if (file.Length == 0) WriteHeader();
@@ -66,6 +67,7 @@ public sealed class TeacherCache : ITeacher, IDisposable
             var unknown = new Batch(missing);
             using var rows = teacher.Score(unknown);
             var signals = StoredSignal.Of(rows, unknown, header.Vocabulary, header.Kind == SignalKind.Full ? 0 : header.Width);
+            TeacherNumbers.Require(signals.SelectMany(signal => signal.Labels).Select(label => (double)label));
             foreach (var (sample, signal) in missing.Zip(signals)) Append(Key(sample), signal);
             file.Flush();
         }

@@ -29,6 +29,16 @@ public interface ITeacher
     ITeacherRows Score(Batch batch);
 }
 
+/// <summary>Tells a teacher that is broken from a student that diverged.</summary>
+public static class TeacherNumbers
+{
+    /// <exception cref="InvalidDataException">One is NaN.</exception>
+    public static void Require(IEnumerable<double> logprobs)
+    {
+        if (logprobs.Any(double.IsNaN)) throw new InvalidDataException("The teacher's log-probabilities are NaN: nothing can be learnt from it. See what 'evaluate' says of it, train it anew from an earlier checkpoint, or name another one in distil.teacher.");
+    }
+}
+
 /// <summary>A teacher in this process, asked for every token. Its gradient is never made.</summary>
 /// <param name="temperature">Its scores are divided by it.</param>
 public sealed class ModelTeacher(IReplyScorer model, double temperature = 1) : ITeacher

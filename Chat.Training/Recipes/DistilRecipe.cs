@@ -66,6 +66,7 @@ public sealed record DistilRecipe(
         Require(FilterTop is null or > 0 && Epochs is null or > 0 && Replies is null or >= 0 && Replay is null or >= 0, "filterTop and epochs must be positive, replies and replay not negative");
         Require(Clip is null or > 0 and < 1, $"clip {Clip} must be between 0 and 1");
         Require(TextWeight is null or >= 0, $"textWeight {TextWeight} must not be negative");
+        Require(Text is null || Text.All(m => m.Weight > 0), "text: all weights positive");
         Require((TextWeight ?? preset.TextWeight) == 0 || Text is { Count: > 0 }, "this objective learns from plain text beside the replies: name its corpora in 'text', or set textWeight to 0");
 
         var delivery = preset.Delivery;

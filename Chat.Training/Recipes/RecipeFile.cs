@@ -28,15 +28,25 @@ public static partial class RecipeFile
     {
         try
         {
-            return JsonSerializer.Deserialize<T>(File.ReadAllText(path), Json) ?? throw new RecipeException($"{path} is empty.");
-        }
-        catch (JsonException error)
-        {
-            throw new RecipeException($"{path}: {Plain(error.Message)}", error);
+            return Parse<T>(File.ReadAllText(path), path);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
             throw new RecipeException($"Recipe {path} cannot be read: {error.Message}", error);
+        }
+    }
+
+    /// <param name="where">How its errors call it.</param>
+    /// <exception cref="RecipeException">Not such a recipe.</exception>
+    public static T Parse<T>(string text, string where)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize<T>(text, Json) ?? throw new RecipeException($"{where} is empty.");
+        }
+        catch (JsonException error)
+        {
+            throw new RecipeException($"{where}: {Plain(error.Message)}", error);
         }
     }
 

@@ -1,4 +1,6 @@
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
+using Chat.Training.Data;
 
 namespace Chat.Training.Recipes;
 
@@ -13,6 +15,7 @@ namespace Chat.Training.Recipes;
 /// adds to them: a word's identity then reaches the encoder's output late (DECISIONS.md). 16 or more puts that right.
 /// </param>
 /// <param name="Card">What the model's card says that training does not know; needed by <c>export</c>.</param>
+/// <param name="Templates">Sets of wordings by name, for mixtures of instructions.</param>
 public sealed record TrainingRecipe(
     string Name,
     ulong Seed,
@@ -23,19 +26,35 @@ public sealed record TrainingRecipe(
     IReadOnlyList<StageRecipe> Stages,
     string? Start = null,
     double EmbeddingScale = 1,
-    CardRecipe? Card = null)
+    CardRecipe? Card = null,
+    IReadOnlyDictionary<string, IReadOnlyList<PromptTemplate>>? Templates = null)
 {
     /// <exception cref="RecipeException">A value out of its range; the message names it.</exception>
     public TrainingRecipe Checked()
     {
-        Require(Name.Length > 0 && Name.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '.'), $"name '{Name}': letters, digits, '-' and '.' only");
+        Require(Name.Length > 0 && Name[0] != '.' && Name.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '.'), $"name '{Name}': letters, digits, '-' and '.' only, and no '.' at its beginning");
+        try { _ = new Regex(HeldOut, RegexOptions.CultureInvariant); }
+        catch (ArgumentException error) { throw new RecipeException($"Recipe: heldOut: {error.Message}", error); }
         Require(Stages.Count > 0, "stages: at least one");
         Require(Stages.Select(s => s.Name).Distinct(StringComparer.Ordinal).Count() == Stages.Count, "stages: names must differ");
         Require((Tokenizer.From is null) == (Tokenizer.Corpora is { Count: > 0 }), "tokenizer: give either 'from' (a run) or 'corpora' and 'vocabulary'");
         Require(Tokenizer.From is not null || Tokenizer.Vocabulary is >= 300 and <= 65_536, $"tokenizer.vocabulary {Tokenizer.Vocabulary}: 300 to 65536");
         Require(Model.Width > 0 && Model.FeedForward > 0 && Model.Heads > 0 && Model.HeadWidth > 0 && Model.EncoderLayers > 0 && Model.DecoderLayers > 0, "model: all sizes must be positive");
         Require(EmbeddingScale > 0 && double.IsFinite(EmbeddingScale), $"embeddingScale {EmbeddingScale} must be positive");
-        foreach (var stage in Stages) stage.Check();
+        Require(Model.MaxContext > 0 && Model.MaxReply > 0 && Model.InitialDeviation > 0, "model: maxContext, maxReply and initialDeviation must be positive");
+        Require(Validation.Count > 0 || Stages.All(s => s.Patience == 0), "patience waits for a better validation loss: name a corpus in validation");
+        foreach (var (set, templates) in Templates ?? new Dictionary<string, IReadOnlyList<PromptTemplate>>())
+        {
+            Require(templates.Count > 0 && templates.Select(t => t.Name).Distinct(StringComparer.Ordinal).Count() == templates.Count, $"templates '{set}': at least one, and names must differ");
+            foreach (var template in templates) Require(template.Problem is null, $"templates '{set}', '{template.Name}': {template.Problem}");
+        }
+        foreach (var stage in Stages)
+        {
+            stage.Check();
+            foreach (var entry in stage.Mixture.Concat(stage.Distil?.Text ?? []).Where(m => m.Templates is not null))
+                Require(Templates?.ContainsKey(entry.Templates!) ?? false, $"stage '{stage.Name}': no templates '{entry.Templates}'; the recipe has {(Templates is null ? "none" : string.Join(", ", Templates.Keys))}");
+        }
+        Require(Validation.Count > 0 || Stages.All(s => s.Quality is null), "quality: it looks at replies to held-out prompts, and validation names no corpus");
         return this;
     }
 
@@ -71,8 +90,10 @@ public sealed record ModelRecipe(int Width, int FeedForward, int Heads, int Enco
 /// <param name="Schedule"><c>constant</c>, <c>cosine</c>, <c>linear</c> (both fall to <paramref name="FinalShare"/> of the rate) or <c>noam</c>; all after a linear warm-up.</param>
 /// <param name="ValidateEvery">Steps between two validations.</param>
 /// <param name="SaveEvery">Steps between two checkpoints.</param>
-/// <param name="Patience">Validations without a better loss after which the stage ends; 0 never.</param>
+/// <param name="Patience">Validations without a better loss after which the stage ends with its best weights; 0 never.</param>
 /// <param name="Distil">What an objective is to do otherwise than its preset, and who teaches.</param>
+/// <param name="Pack">Rows of a batch hold several short samples, which do not see each other, instead of pads. For methods.</param>
+/// <param name="Quality">Validations look at replies too, and the stage ends with the weights that gave the best.</param>
 public sealed record StageRecipe(
     string Name,
     string Method,
@@ -92,7 +113,9 @@ public sealed record StageRecipe(
     int ValidateEvery = 200,
     int SaveEvery = 200,
     int Patience = 0,
-    DistilRecipe? Distil = null)
+    DistilRecipe? Distil = null,
+    QualityStopRecipe? Quality = null,
+    bool Pack = false)
 {
     internal void Check()
     {
@@ -101,16 +124,52 @@ public sealed record StageRecipe(
         Require(MaxContext >= 8 && MaxReply >= 4, $"maxContext {MaxContext} must be at least 8, maxReply {MaxReply} at least 4");
         Require(BatchTokens >= MaxContext + MaxReply, $"batchTokens {BatchTokens} must hold one sample of {MaxContext} + {MaxReply}");
         Require(Accumulate > 0, $"accumulate {Accumulate} must be positive");
-        Require(LearningRate > 0 && double.IsFinite(LearningRate), $"learningRate {LearningRate} must be positive");
+        Require(LearningRate is > 0 and <= 1e37, $"learningRate {LearningRate} must be positive, and a tenth of what float32 holds at most");
         Require(Schedule is "constant" or "cosine" or "linear" or "noam", $"schedule '{Schedule}' is none of constant, cosine, linear, noam");
+        Require(FinalShare is >= 0 and <= 1, $"finalShare {FinalShare} must be in [0, 1]");
+        Require(Clip > 0 && WeightDecay is >= 0 and < 1, $"clip {Clip} must be positive, weightDecay {WeightDecay} in [0, 1)");
         Require(Dropout is >= 0 and < 1, $"dropout {Dropout} must be in [0, 1)");
         Require(Warmup >= 0 && ValidateEvery > 0 && SaveEvery > 0 && Patience >= 0, "warmup and patience must not be negative, validateEvery and saveEvery be positive");
+        Require(Quality is null or { Prompts: > 0, Patience: >= 0, MinDelta: >= 0 and < 1 }, "quality: prompts must be positive, patience not negative, minDelta in [0, 1)");
         Require(Mixture.Count > 0 && Mixture.All(m => m.Weight > 0), "mixture: at least one corpus, all weights positive");
     }
 }
 
+/// <summary>
+/// Ends a stage by what the model says, greedily, to held-out prompts of the recipe's validation corpora: where Rouge-L stops rising, or, in a distillation, where replies collapse.
+/// </summary>
+/// <param name="Prompts">Of all corpora together.</param>
+/// <param name="Patience">Validations without a better Rouge-L after which the stage ends; 0: only a collapse ends it.</param>
+/// <param name="MinDelta">What Rouge-L, 0 to 1, must rise by to count as better.</param>
+public sealed record QualityStopRecipe(int Prompts = 64, int Patience = 5, double MinDelta = 0.001);
+
 /// <summary>One corpus of a mixture.</summary>
 /// <param name="Corpus">Its file lies in the data folder, or with the repository's own corpora.</param>
-/// <param name="As">Plugin of kind <c>sampler</c>: <c>dialogue</c> or <c>continuation</c>.</param>
+/// <param name="As">Plugin of kind <c>sampler</c>: <c>dialogue</c>, <c>answer</c>, <c>instruction</c> or <c>continuation</c>.</param>
 /// <param name="Weight">Its share of the samples is its weight over the sum of all.</param>
-public sealed record MixtureRecipe(string Corpus, string As, double Weight);
+/// <param name="Templates">Name of a set of the recipe's templates: every record of instruction, input and output is put into each of its wordings.</param>
+public sealed record MixtureRecipe(string Corpus, string As, double Weight, string? Templates = null);
+
+/// <summary>A wording of instructions: what the model reads for a record of instruction and input; its reply is the record's output.</summary>
+/// <param name="Name">Unique in its set; it ends the sample's scene.</param>
+/// <param name="Plain">For records without input, with <c>{instruction}</c>.</param>
+/// <param name="WithInput">For records with one, with <c>{instruction}</c> and <c>{input}</c>; <c>null</c>: those are not put into this wording.</param>
+/// <param name="Language">Of the records it is for; <c>null</c>: all.</param>
+public sealed record PromptTemplate(string Name, string Plain, string? WithInput = null, string? Language = null)
+{
+    private const string Instruction = "{instruction}", Input = "{input}";
+
+    /// <summary>What is wrong with it, or <c>null</c>.</summary>
+    internal string? Problem => Name.Length == 0 || Name.Contains('/', StringComparison.Ordinal) ? "a name has letters and no slash"
+        : !Plain.Contains(Instruction, StringComparison.Ordinal) || Plain.Contains(Input, StringComparison.Ordinal) ? "plain must have {instruction}, and no {input}"
+        : WithInput is not null && !(WithInput.Contains(Instruction, StringComparison.Ordinal) && WithInput.Contains(Input, StringComparison.Ordinal)) ? "withInput must have {instruction} and {input}"
+        : null;
+
+    /// <summary>What the model reads; <c>null</c> where the wording is not for such a record.</summary>
+    public string? Prompt(InstructionRecord record)
+    {
+        if (Language is not null && Language != record.Language) return null;
+        // One pass, so that what a record says is never taken for a field.
+        return (record.Input.Length == 0 ? Plain : WithInput)?.Split(Instruction) is { } parts ? string.Join(record.Instruction, parts.Select(part => part.Replace(Input, record.Input, StringComparison.Ordinal))) : null;
+    }
+}

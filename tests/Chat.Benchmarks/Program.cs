@@ -14,4 +14,5 @@ root.Subcommands.Add(GateCost.Command());
 root.Subcommands.Add(ServeCommand.Command());
 root.Subcommands.Add(MemoryGrowth.Command());
 root.Subcommands.Add(StartUp.Command());
+root.Subcommands.Add(TrainingSpeed.Command());
 return await root.Parse(args).InvokeAsync();

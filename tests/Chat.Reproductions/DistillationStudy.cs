@@ -15,19 +15,6 @@ using Sample = Chat.Training.Methods.Sample;
 
 namespace Chat.Reproductions;
 
-/// <summary>One way to train the student, from the same start and with as many updates as all others.</summary>
-internal sealed record Arm(string Name, string Method, DistilRecipe? Distil);
-
-/// <summary>What an arm's student is worth under one seed.</summary>
-/// <param name="ReverseKl">Σ over a reply of KL(q‖p) on the student's own replies: the divergence of whole replies, by the chain rule.</param>
-/// <param name="ForwardKl">The same of KL(p‖q) on the teacher's replies.</param>
-/// <param name="TeacherLoss">What the teacher thinks of a token of the student's replies, nats.</param>
-/// <param name="Acceptance">Σ min(p, q) on the teacher's replies.</param>
-/// <param name="ExcessError">ExAccErr over the first 16 tokens, percent.</param>
-/// <param name="Seconds">Of training, on one core.</param>
-internal sealed record Outcome(
-    string Arm, int Seed, double ReverseKl, double ForwardKl, double TeacherLoss, double RougeL, double Distinct4, double Length, double Acceptance, double ExcessError, double Seconds);
-
 /// <summary>
 /// MiniLLM's findings (arXiv:2306.08543) with the product's own trainer, engine and objectives on a generated corpus: a teacher, a student of a tenth of its parameters, the
 /// same supervised start for all arms of a seed. The teacher learnt from clean answers; three in ten of those that students are given are wrong, as an annotator's are. Everything is
@@ -57,7 +44,24 @@ internal sealed class DistillationStudy(string folder, int seeds, int steps, int
         new("whitened − single step", "minillm", MiniLlm with { Whiten = true, SingleStep = false }),
     ];
 
+    /// <summary>What the papers say: of the two arms the first has the lower figure.</summary>
+    public static IReadOnlyList<(string Figure, string Lower, string Higher)> Claims { get; } =
+    [
+        .. new[] { "reverse KL, reply", "teacher NLL" }.SelectMany(figure => new[]
+        {
+            (figure, "MiniLLM", "single step on own replies"), (figure, "single step on own replies", "KD"), (figure, "single step on own replies", "SeqKD"), (figure, "KD", "SFT"), (figure, "SeqKD", "SFT"),
+        }),
+        .. new[] { "", "whitened " }.SelectMany(form => new[]
+        {
+            ("Rouge-L", $"{Ablated(form)} − single step", $"{form}MiniLLM"), ("Rouge-L", $"{Ablated(form)} − teacher in the mixture", $"{Ablated(form)} − single step"),
+            ("Rouge-L", $"{Ablated(form)} − length normalisation", $"{Ablated(form)} − teacher in the mixture"),
+        }),
+        ("acceptance", "JSD on own replies", "TVD"), ("acceptance", "KD", "JSD on own replies"), ("acceptance", "MiniLLM", "KD"),
+    ];
+
     private static DistilRecipe MiniLlm => new(Replies: 128, Epochs: 2, TextWeight: 0);
+
+    private static string Ablated(string form) => form.Length == 0 ? "MiniLLM" : "whitened";
 
     private string Data => Path.Combine(folder, "data");
     private string Runs => Path.Combine(folder, "runs");
@@ -73,7 +77,8 @@ internal sealed class DistillationStudy(string folder, int seeds, int steps, int
             if (!File.Exists(Path.Combine(Data, corpus + ".jsonl.gz"))) DocumentFile.Write(Path.Combine(Data, corpus + ".jsonl.gz"), InstructionTasks.Documents(corpus, Documents, wrong, seed: 1));
 
         Follow(Recipe(TeacherRun, 0, new(96, 256, 3, 2, 2, HeadWidth: 32), start: null, "sample-mean", null, 1500, 0.003), stop);
-        var tests = Tests();
+        using var teacher = Model(TeacherRun);
+        var judge = new StudentJudge(teacher, Tokenizer(), Questions(), BatchTokens);
         var known = File.Exists(Results) ? File.ReadLines(Results).Select(l => JsonSerializer.Deserialize<Outcome>(l, JournalEntry.Json)!).ToList() : [];
         var arms = Arms.Where(a => only is null || only.Contains(a.Name)).ToArray();
         var sync = new Lock();
@@ -88,12 +93,13 @@ internal sealed class DistillationStudy(string folder, int seeds, int steps, int
                 var name = $"{new string([.. arm.Name.Where(char.IsAsciiLetterOrDigit)])}-{Array.IndexOf([.. Arms], arm)}-{seed}";
                 var state = Follow(Recipe(name, seed, Student, start, arm.Method, arm.Distil is null ? null : arm.Distil with { Teacher = TeacherRun }, steps, 0.001), stop);
                 if (stop.IsCancellationRequested) return;
-                var outcome = Judge(arm.Name, name, seed, tests, state.Seconds);
+                using var student = Model(name);
+                var outcome = judge.Judge(arm.Name, seed, student, state.Seconds);
                 lock (sync)
                 {
                     known.Add(outcome);
                     File.AppendAllText(Results, JsonSerializer.Serialize(outcome, JournalEntry.Json) + "\n");
-                    say(FormattableString.Invariant($"seed {seed} {arm.Name}: reverse KL {outcome.ReverseKl:F2}, forward {outcome.ForwardKl:F2}, teacher NLL {outcome.TeacherLoss:F3}, Rouge-L {outcome.RougeL:F3}, length {outcome.Length:F1}, Dist-4 {outcome.Distinct4:F3}, acceptance {outcome.Acceptance:F3}, {outcome.Seconds:F0} s"));
+                    say(outcome.ToString());
                 }
             }
         });
@@ -115,52 +121,10 @@ internal sealed class DistillationStudy(string folder, int seeds, int steps, int
         return state;
     }
 
-    /// <summary>Held-out prompts with the data's answers and one of the teacher's each.</summary>
-    private (Answered[] Gold, Sample[] Prompts, Sample[] Teacher) Tests()
-    {
-        using var teacher = Model(TeacherRun);
-        var gold = new CorpusFolder(Data).Read(Corpus).Where(d => d.Scene.StartsWith("test/", StringComparison.Ordinal)).Take(prompts).Select(d => new Answered([d.Turns[0]], d.Turns[1])).ToArray();
-        var scorer = new EncoderDecoderLikelihood(teacher, Tokenizer());
-        var samples = gold.Select(g => scorer.Pack(g.Context, g.Reply)).ToArray();
-        return (gold, samples, Write(teacher, samples, seed: 77));
-    }
-
-    private Outcome Judge(string arm, string run, int seed, (Answered[] Gold, Sample[] Prompts, Sample[] Teacher) tests, double seconds)
-    {
-        using var student = Model(run);
-        using var teacher = Model(TeacherRun);
-        var written = Write(student, tests.Prompts, (ulong)seed);
-        var (own, others) = (StateComparison.Compare(teacher, student, written), StateComparison.Compare(teacher, student, tests.Teacher));
-        var tokenizer = Tokenizer();
-        var responses = tests.Gold.Zip(written, (g, w) => new Response(Text(tokenizer, w.Labels), [g.Reply], "en", g.Context)).ToArray();
-        var all = Bootstrap.All(responses.Length);
-        var excess = ModelMetrics.ExcessError([.. own.Select(s => new Trajectory(1, [.. s.Select(t => t.Forward)]))], [.. others.Select(s => new Trajectory(1, [.. s.Select(t => t.Forward)]))]);
-        return new(arm, seed,
-            own.Average(s => s.Sum(t => t.Reverse)), others.Average(s => s.Sum(t => t.Forward)), own.SelectMany(s => s).Average(t => t.TeacherLoss),
-            new RougeL().Prepare(responses)[0].Value(all), new Distinct().Prepare(responses)[3].Value(all), written.Average(w => w.Labels.Length),
-            others.SelectMany(s => s).Average(t => t.Accepted), excess[Math.Min(15, excess.Length - 1)], seconds);
-    }
-
-    private Sample[] Write(EncoderDecoder model, Sample[] prompts, ulong seed)
-    {
-        var table = TokenTable.From(Tokenizer(), model.Config.VocabularySize);
-        var scratch = Directory.CreateTempSubdirectory("study-").FullName;
-        try
-        {
-            using var models = new RolloutModels(model, null, null, null, table, MaxReply, BatchTokens, threads: 1, scratch);
-            return [.. models.Write(ReplySource.Student, new(), [.. prompts.Select(p => p.Context)], seed, 0).Zip(prompts, (reply, p) => new Sample(p.Context, reply.Labels))];
-        }
-        finally { Directory.Delete(scratch, recursive: true); }
-    }
+    private Question[] Questions() =>
+        [.. new CorpusFolder(Data).Read(Corpus).Where(d => d.Scene.StartsWith("test/", StringComparison.Ordinal)).Take(prompts).Select(d => new Question("en", new([d.Turns[0]], d.Turns[1])))];
 
     private EncoderDecoder Model(string run) => new RunFolder(Path.Combine(Runs, run)).LoadModel(ScalarType.Float32);
 
     private ByteLevelTokenizer Tokenizer() => new(TokenizerJson.Load(new RunFolder(Path.Combine(Runs, TeacherRun)).Tokenizer), TokenizerFile.Tokens);
-
-    private static string Text(ByteLevelTokenizer tokenizer, int[] labels)
-    {
-        var bytes = new List<byte>();
-        foreach (var id in labels) bytes.AddRange(tokenizer.Bytes(id));
-        return System.Text.Encoding.UTF8.GetString([.. bytes]);
-    }
 }

@@ -16,24 +16,11 @@ internal static class StudyReport
         ("Dist-4", o => o.Distinct4, "F3"), ("length", o => o.Length, "F1"), ("acceptance", o => o.Acceptance, "F3"), ("ExAccErr 16, %", o => o.ExcessError, "F1"), ("s", o => o.Seconds, "F0"),
     ];
 
-    /// <summary>What the papers say: of the two arms the first has the lower figure.</summary>
-    private static readonly (string Figure, string Lower, string Higher)[] Claims =
-    [
-        .. new[] { "reverse KL, reply", "teacher NLL" }.SelectMany(figure => new[]
-        {
-            (figure, "MiniLLM", "single step on own replies"), (figure, "single step on own replies", "KD"), (figure, "single step on own replies", "SeqKD"), (figure, "KD", "SFT"), (figure, "SeqKD", "SFT"),
-        }),
-        .. new[] { "", "whitened " }.SelectMany(form => new[]
-        {
-            ("Rouge-L", $"{Ablated(form)} − single step", $"{form}MiniLLM"), ("Rouge-L", $"{Ablated(form)} − teacher in the mixture", $"{Ablated(form)} − single step"),
-            ("Rouge-L", $"{Ablated(form)} − length normalisation", $"{Ablated(form)} − teacher in the mixture"),
-        }),
-        ("acceptance", "JSD on own replies", "TVD"), ("acceptance", "KD", "JSD on own replies"), ("acceptance", "MiniLLM", "KD"),
-    ];
-
-    public static void Write(string folder, IReadOnlyList<Outcome> outcomes)
+    /// <param name="order">Arms, as the table has them.</param>
+    /// <param name="claims">What the papers say: of the two arms the first has the lower figure.</param>
+    public static void Write(string folder, IEnumerable<string> order, IReadOnlyList<(string Figure, string Lower, string Higher)> claims, IReadOnlyList<Outcome> outcomes)
     {
-        var arms = DistillationStudy.Arms.Select(a => a.Name).Where(name => outcomes.Any(o => o.Arm == name)).ToArray();
+        var arms = order.Where(name => outcomes.Any(o => o.Arm == name)).ToArray();
         var text = new StringBuilder();
         var seeds = outcomes.Select(o => o.Seed).Distinct().Count();
         text.AppendLine(CultureInfo.InvariantCulture, $"Means over {seeds} seeds with 95 % intervals (Student's t).").AppendLine();
@@ -42,7 +29,7 @@ internal static class StudyReport
         foreach (var arm in arms)
             text.Append("| ").Append(arm).Append(" |").AppendJoin("", Columns.Select(c => $" {Show(Of(outcomes, arm, c.Value), c.Format)} |")).AppendLine();
         text.AppendLine().AppendLine("| figure | lower, says the paper | than | difference | seeds | |").AppendLine("|---|---|---|---|---|---|");
-        foreach (var (figure, lower, higher) in Claims.Where(c => arms.Contains(c.Lower) && arms.Contains(c.Higher)))
+        foreach (var (figure, lower, higher) in claims.Where(c => arms.Contains(c.Lower) && arms.Contains(c.Higher)))
         {
             var value = Columns.Single(c => c.Name == figure);
             var pairs = outcomes.Where(o => o.Arm == lower).Join(outcomes.Where(o => o.Arm == higher), o => o.Seed, o => o.Seed, (a, b) => value.Value(b) - value.Value(a)).ToArray();
@@ -53,8 +40,6 @@ internal static class StudyReport
         File.WriteAllText(Path.Combine(folder, "report.md"), text.ToString());
         Draw(Path.Combine(folder, "report.png"), arms, outcomes);
     }
-
-    private static string Ablated(string form) => form.Length == 0 ? "MiniLLM" : "whitened";
 
     private static double[] Of(IReadOnlyList<Outcome> outcomes, string arm, Func<Outcome, double> value) => [.. outcomes.Where(o => o.Arm == arm).Select(value)];
 

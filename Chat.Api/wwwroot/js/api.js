@@ -44,6 +44,13 @@ export const deleteConversation = (id) => fetchChecked(conversation(id), { metho
 /** As a file. @param {string} id @returns {Promise<Blob>} */
 export const exportConversation = async (id) => (await fetchChecked(`${conversation(id)}/export`)).blob();
 
+/** Whether a conversation may be used for training, and whether this server asks for that at all. @param {string} id @returns {Promise<{training: boolean, asked: boolean}>} */
+export const readConsent = (id) => request(`${conversation(id)}/consent`);
+
+/** @param {string} id @param {boolean} training */
+export const giveConsent = (id, training) =>
+  request(`${conversation(id)}/consent`, { method: 'PUT', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ training }) });
+
 /** The first is the default. @returns {Promise<{id: string, parameters: number, createdAt: string}[]>} */
 export const listModels = () => request('api/models');
 

@@ -31,12 +31,12 @@ export function confirmDelete(title) {
 
 /**
  * A menu under a button; arrows move, Escape closes and gives the focus back.
- * @param {any} button @param {{icon: string, label: string, run: () => void, danger?: boolean}[]} items
+ * @param {any} button @param {{icon: string, label: string, run: () => void, danger?: boolean, checked?: boolean}[]} items one with `checked` is on or off
  */
 export function openMenu(button, items) {
   const menu = byId('actions');
   const entries = items.map((item) => element('button', {
-    type: 'button', role: 'menuitem', class: item.danger ? 'danger-text' : null,
+    type: 'button', role: item.checked === undefined ? 'menuitem' : 'menuitemcheckbox', 'aria-checked': item.checked, class: item.danger ? 'danger-text' : null,
     onclick: () => { menu.hidePopover(); button.focus(); item.run(); }, // a dialog gives the focus back to the button
   }, icon(item.icon), item.label));
   menu.setAttribute('aria-label', button.getAttribute('aria-label'));

@@ -1,5 +1,5 @@
 // The page: wires the parts together and knows which conversation is on show. Its address is the part behind the #.
-import { deleteConversation, exportConversation, listBots, readConversation, renameConversation } from './api.js';
+import { deleteConversation, exportConversation, giveConsent, listBots, readConsent, readConversation, renameConversation } from './api.js';
 import { Composer } from './composer.js';
 import { Connection, ConnectionLost } from './connection.js';
 import { Conversation } from './conversation.js';
@@ -41,6 +41,8 @@ let current = new Conversation(null);
 let loading = false;
 /** The server answers nobody without a token. */
 let signedOut = false;
+/** The server uses chats for training where their owners agree; it says so with the first menu. */
+let asksForConsent = true;
 
 function draw() {
   const title = signedOut ? 'Chat' : current.title || (current.id ? '' : t('newChat'));
@@ -142,6 +144,7 @@ async function signIn(token) {
     return error instanceof ChatError && error.code !== 'unauthorized' ? error.sentence : t('tokenRefused');
   }
   signedOut = false;
+  asksForConsent = true;
   await begin();
   composer.focus();
   return '';
@@ -166,13 +169,21 @@ async function loadEarlier() {
 }
 
 /** @param {any} button @param {{conversationId: string, title: string}} info */
-function showMenu(button, info) {
+async function showMenu(button, info) {
   const id = info.conversationId;
+  const consent = asksForConsent ? await readConsent(id).catch(() => null) : null; // without it the rest of the menu still works
+  if (consent) asksForConsent = consent.asked;
   openMenu(button, [
     { icon: 'edit', label: t('rename'), run: () => void rename(id, info.title) },
     { icon: 'download', label: t('export'), run: () => void attempt(() => save(id)) },
+    ...(consent?.asked ? [{ icon: 'check', label: t('training'), checked: consent.training, run: () => void consentTo(id, !consent.training) }] : []),
     { icon: 'trash', label: t('delete'), run: () => void erase(id, info.title), danger: true },
   ]);
+}
+
+/** @param {string} id @param {boolean} training */
+async function consentTo(id, training) {
+  if (await attempt(() => giveConsent(id, training))) notice.show(t(training ? 'trainingOn' : 'trainingOff'));
 }
 
 /** @param {string} id */
@@ -273,7 +284,7 @@ byId('new').addEventListener('click', () => {
   if (location.hash) location.hash = ''; else void open(null);
   composer.focus();
 });
-byId('more').addEventListener('click', () => { if (current.id) showMenu(byId('more'), { conversationId: current.id, title: current.title }); });
+byId('more').addEventListener('click', () => { if (current.id) void showMenu(byId('more'), { conversationId: current.id, title: current.title }); });
 byId('language').addEventListener('click', () => void switchLanguage());
 byId('sign-out').addEventListener('click', () => { identity.token = null; location.replace(location.pathname); });
 byId('theme').addEventListener('click', () => {

@@ -110,7 +110,7 @@ public static class LogRules
         from reply in Liked(log)
         let message = log.Turns.FirstOrDefault(turn => turn.Id == reply.ReplyTo)
         where message is not null
-        select new Document(name, Language(reply.Text), $"{log.Conversation}/{reply.Id}", [message.Text, reply.Text]);
+        select new Document(name, Language(reply.Text), $"dialogue/liked/{log.Conversation}/{reply.Id}", [message.Text, reply.Text]);
 
     private static PseudoSample Sample(string cluster, string rule, ConsentedConversation log, string language, Dictionary<string, string> fields, IReadOnlyList<string>? options, string answer) =>
         new(cluster, rule, language, fields, options, answer, log.Conversation);

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json.Nodes;
+using Chat.Models.Checkpoints;
 using Chat.Training.Evaluation.Metrics;
 using Chat.Training.Recipes;
 using ScottPlot;
@@ -24,8 +25,8 @@ public sealed record CugeReport(
         var refusal = Refusal();
         var results = Runs.ToDictionary(run => run.Model, run => refusal is not null ? [] : Modes.Select(mode => (Result: CugeIndex.Compute(Hierarchy, run.Scores(), BaselineScores, mode), Index: run.Index(Hierarchy, BaselineScores, mode, Seed))).ToArray());
         var intervals = Runs.ToDictionary(run => run.Model, run => run.Intervals(Seed));
-        File.WriteAllText(Path.Combine(folder, "cuge.md"), Markdown(results, intervals, refusal));
-        File.WriteAllText(Path.Combine(folder, "cuge.json"), Json(results, intervals).ToJsonString(RecipeFile.Json) + "\n");
+        WholeFile.WriteText(Path.Combine(folder, "cuge.md"), Markdown(results, intervals, refusal));
+        WholeFile.WriteText(Path.Combine(folder, "cuge.json"), Json(results, intervals).ToJsonString(RecipeFile.Json) + "\n");
         var whole = results.Where(r => IsWhole(r.Value)).Select(r => (r.Key, r.Value[0].Result)).ToArray();
         if (whole.Length > 0) Radar(whole, Path.Combine(folder, "cuge.png"));
         return refusal;
@@ -99,7 +100,7 @@ public sealed record CugeReport(
         for (var i = 0; i < shown.Length; i++) radar.Series[i].LegendText = shown[i].Model;
         plot.Title($"{Hierarchy.Version}: capabilities, {Baseline} = 100");
         plot.ShowLegend(Alignment.LowerRight);
-        plot.SavePng(path, 1000, 800);
+        WholeFile.Write(path, part => plot.SavePng(part, 1000, 800));
     }
 
     private static Interval? Of(IReadOnlyDictionary<string, IReadOnlyDictionary<string, Interval>> intervals, string dataset, string metric) =>

@@ -30,6 +30,10 @@ public sealed class ConsentTests
         Assert.Equal(["user", "assistant"], line["turns"]!.AsArray().Select(turn => (string)turn!["role"]!));
         Assert.Equal("write to me at [email] or [phone]", (string)line["turns"]![0]!["text"]!);
         Assert.DoesNotContain("anonymous", line.ToJsonString(), StringComparison.Ordinal);
+        // The form that training is tested with.
+        var known = JsonNode.Parse(File.ReadLines(Path.Combine(AppContext.BaseDirectory, "consent", "export.ndjson")).First())!;
+        Assert.Equal(known.AsObject().Select(each => each.Key), line.Select(each => each.Key));
+        Assert.Equal(known["turns"]![0]!.AsObject().Select(each => each.Key), line["turns"]![0]!.AsObject().Select(each => each.Key));
 
         (await SayAsync(asked, false)).EnsureSuccessStatusCode();
         Assert.Empty(await ExportAsync());
@@ -50,6 +54,7 @@ public sealed class ConsentTests
 
         Assert.Equal(HttpStatusCode.BadRequest, (await http.PutAsJsonAsync($"/api/conversations/{id}/consent", new { training = true })).StatusCode);
         Assert.Equal(HttpStatusCode.OK, (await http.PutAsJsonAsync($"/api/conversations/{id}/consent", new { training = false })).StatusCode);
+        Assert.Equal("{\"training\":false,\"asked\":false}", await http.GetStringAsync($"/api/conversations/{id}/consent"));
         Assert.Equal("", await http.GetStringAsync("/api/training/export"));
     }
 }

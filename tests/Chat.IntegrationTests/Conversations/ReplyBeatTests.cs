@@ -72,4 +72,25 @@ public sealed class ReplyBeatTests
         time.Advance(Interval / 2);
         Assert.True(second.IsCompleted);
     }
+
+    [Theory]
+    [InlineData(16, 1)]
+    [InlineData(24, 1.5)]
+    [InlineData(64, 2)]
+    public async Task A_beat_of_many_replies_comes_later(int replies, double intervals)
+    {
+        await using var redis = await RedisServer.StartAsync();
+        await using var connection = StoreConnection.Open(redis.Configuration, isEmbedded: false, TimeProvider.System);
+        var time = new FakeTimeProvider();
+        using var beat = new ReplyBeat(connection, Interval, time);
+        time.Advance(TimeSpan.FromMinutes(1));
+
+        for (var reply = 0; reply < replies; reply++) _ = beat.NextAsync();
+        time.Advance(TimeSpan.FromMilliseconds(1));
+        var next = beat.NextAsync();
+        time.Advance(Interval * intervals - TimeSpan.FromMilliseconds(1));
+        Assert.False(next.IsCompleted);
+        time.Advance(TimeSpan.FromMilliseconds(1));
+        Assert.True(next.IsCompleted);
+    }
 }

@@ -1,5 +1,6 @@
 using System.Text;
 using Chat.Api.Store;
+using Chat.Domain.Conversations;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Chat.IntegrationTests.Conversations;
@@ -34,6 +35,29 @@ public abstract class ReplyLifeTests(SharedServer shared) : IAsyncLifetime
     }
 
     public ValueTask DisposeAsync() => client.DisposeAsync();
+
+    [Fact]
+    public async Task Whoever_hears_the_last_words_finds_the_end()
+    {
+        var connection = Server.Services.GetRequiredService<StoreConnection>();
+        var conversation = await client.StartAsync();
+        var found = new TaskCompletionSource<TurnState>();
+        var channel = await connection.Subscriber.SubscribeAsync(Keys.Events(conversation));
+        channel.OnMessage(async message =>
+        {
+            var item = ConversationStore.Read(message.Message, StoreJson.Default.ChatEvent);
+            if (item.Type != ChatEventType.Delta) return;
+            var turn = await connection.CallAsync(db => db.HashGetAsync(Keys.Turns(conversation), item.ReplyId));
+            found.TrySetResult(ConversationStore.Read(turn, StoreJson.Default.Turn).State);
+        });
+
+        // The model says it all at once: the only words are the last.
+        var heard = await client.Send(conversation, "m", "hello").AllAsync();
+
+        Assert.Equal(["started", "delta", "finished"], heard.Select(item => item.Type));
+        Assert.Equal(TurnState.Stop, await found.Task.WaitAsync(TimeSpan.FromMinutes(1)));
+        await channel.UnsubscribeAsync();
+    }
 
     [Fact]
     public async Task A_hundred_cuts_at_random_places_leave_the_text_unbroken()

@@ -13,6 +13,7 @@ using static TorchSharp.torch;
 namespace Chat.IntegrationTests.Training;
 
 /// <summary>A real model host in this process teaches; what it says is compared with the same teacher without a host.</summary>
+[Collection(nameof(Alone))]
 public sealed class HostTeacherTests : IDisposable
 {
     private static readonly TeacherHostOptions Options = new(HostServer.Key, TimeSpan.FromMinutes(1), Tries: 3, TimeSpan.FromMilliseconds(20));

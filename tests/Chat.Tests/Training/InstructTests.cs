@@ -1,11 +1,14 @@
+using System.CommandLine;
 using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
 using Chat.Domain.Plugins;
+using Chat.Training.Commands;
 using Chat.Training.Data;
 using Chat.Training.Data.Extraction;
 using Chat.Training.Data.Instruct;
 using Chat.Training.Methods;
 using Chat.Training.Recipes;
+using Spectre.Console;
 
 namespace Chat.Tests.Training;
 
@@ -270,6 +273,33 @@ public class InstructTests
         Assert.Equal(["shop", "travel", "shop", "travel", "shop"], samples.Where(sample => sample.Rule == "talked-to").Select(sample => sample.Answer));
         Assert.Equal(["Where is my parcel number 0?", "It left the house 0 days ago."], LogRules.Dialogues(logs, "logs").First().Turns);
         Assert.Equal(5, LogRules.Dialogues(logs, "logs").Count());
+    }
+
+    [Fact]
+    public async Task Consented_chats_become_instructions_that_a_run_learns_from()
+    {
+        var folder = Directory.CreateTempSubdirectory("from-chats-").FullName;
+        try
+        {
+            var option = new Option<DirectoryInfo>("--data");
+            using var words = new StringWriter();
+            var command = new InstructCommand(TinyRun.Plugins, AnsiConsole.Create(new() { Out = new AnsiConsoleOutput(words) })).Create(option);
+            Assert.Equal(0, await command.Parse(["--logs", Golden.At("consent/export.ndjson"), "--to", "from-chats", "--data", folder]).InvokeAsync());
+
+            var made = new CorpusFolder(folder).Read("from-chats").ToArray();
+            Assert.Contains("6 conversations", words.ToString(), StringComparison.Ordinal);
+            Assert.All(made, document => Assert.Equal(2, document.Turns.Count));
+            Assert.All(["mcqa/next-reply", "sent/rating", "tc/talked-to"], rule => Assert.Contains(made, document => document.Scene.StartsWith(rule + "/", StringComparison.Ordinal)));
+            Assert.Equal(6, made.Count(document => document.Scene.StartsWith("dialogue/liked/", StringComparison.Ordinal)));
+            Assert.DoesNotContain(made.Where(document => document.Scene.StartsWith("dialogue/", StringComparison.Ordinal)), document => document.Turns[1].StartsWith("Tomorrow", StringComparison.Ordinal));
+
+            var recipe = TinyRun.Recipe("run") with { Validation = [], HeldOut = "^sent/", Stages = [TinyRun.Stage("chats") with { Steps = 3, Method = "sample-mean", BatchTokens = 1000, MaxContext = 400, Mixture = [new("from-chats", "answer", 1)] }] };
+            Assert.Equal(3, new TrainingRun(recipe.Checked(), "hash", folder, new CorpusFolder(folder), TinyRun.Plugins, TimeProvider.System).Follow(null, null, default).TotalSteps);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
     }
 
     [Fact]

@@ -1,11 +1,8 @@
-using System.Diagnostics;
-using System.Text.Json;
 using System.Text.Json.Nodes;
-using Chat.Domain.Plugins;
 using Chat.Models.Checkpoints;
-using Chat.Training.Data;
 using Chat.Training.Methods;
 using Chat.Training.Recipes;
+using static Chat.Tests.Training.TinyRun;
 
 namespace Chat.Tests.Training;
 
@@ -15,12 +12,6 @@ public sealed class ResumeTests : IDisposable
     private readonly string root = Directory.CreateTempSubdirectory("resume-").FullName;
 
     public void Dispose() => Directory.Delete(root, recursive: true);
-
-    private static TrainingRecipe Recipe(string name) => new(name, 5, new TokenizerRecipe(300, new Dictionary<string, long> { ["small-talk-en"] = 20_000 }),
-        new ModelRecipe(32, 64, 2, 1, 1, HeadWidth: 16), "^Liberty/", ["wesnoth-en"],
-        [Stage("first") with { Accumulate = 2 }, Stage("second") with { Steps = 4, Method = "sample-mean" }]);
-
-    private static StageRecipe Stage(string name) => new(name, "token-mean", 9, 600, 0.003, [new MixtureRecipe("small-talk-en", "dialogue", 1)], 40, 24, Warmup: 3, Dropout: 0.1, ValidateEvery: 6, SaveEvery: 3);
 
     [Theory]
     [InlineData(2), InlineData(4), InlineData(5), InlineData(7), InlineData(10)]
@@ -49,12 +40,7 @@ public sealed class ResumeTests : IDisposable
     public void A_distillation_killed_at_any_step_goes_on_bit_for_bit(string objective, string distil)
     {
         Follow("teacher", null);
-        TrainingRecipe Distilled(string name) => Recipe(name) with
-        {
-            Tokenizer = new(From: "teacher"),
-            Stages = [Stage("only") with { Steps = 9, Method = objective, Dropout = 0, SaveEvery = 2, Distil = JsonSerializer.Deserialize<DistilRecipe>(distil, RecipeFile.Json) }],
-        };
-        void Run(string name, Action<TrainingProgress>? report) => new TrainingRun(Distilled(name).Checked(), "hash", root, Corpora, Plugins, TimeProvider.System).Follow(null, report, default);
+        void Run(string name, Action<TrainingProgress>? report) => TinyRun.Follow(Distilled(name, objective, distil), root, report);
         Run("whole", null);
         foreach (var killedAfter in new[] { 1, 4, 7 })
             Assert.Throws<KilledException>(() => Run("killed", update => { if (update.Validation is null && update.Step == killedAfter) throw new KilledException(); }));
@@ -66,11 +52,20 @@ public sealed class ResumeTests : IDisposable
     }
 
     [Fact]
+    public void A_distillation_needs_no_held_out_text()
+    {
+        Follow("teacher", null);
+        var recipe = Recipe("unseen") with { Tokenizer = new(From: "teacher"), Validation = [], Stages = [Stage("only") with { Steps = 2, ValidateEvery = 1, Method = "gkd", Distil = new(Teacher: "teacher") }] };
+
+        Assert.Null(TinyRun.Follow(recipe, root).Stage);
+    }
+
+    [Fact]
     public void A_distillation_without_its_teacher_says_what_to_do()
     {
         var recipe = Recipe("orphan") with { Stages = [Stage("only") with { Method = "kd", Distil = new(Teacher: "nobody") }] };
 
-        var error = Assert.Throws<RecipeException>(() => new TrainingRun(recipe, "hash", root, Corpora, Plugins, TimeProvider.System).Follow(null, null, default));
+        var error = Assert.Throws<RecipeException>(() => TinyRun.Follow(recipe, root));
 
         Assert.Contains("neither a run with a checkpoint", error.Message, StringComparison.Ordinal);
     }
@@ -81,53 +76,9 @@ public sealed class ResumeTests : IDisposable
         Follow("teacher", null);
         var recipe = Recipe("stranger") with { Tokenizer = new(300, new Dictionary<string, long> { ["small-talk-zh"] = 20_000 }), Stages = [Stage("only") with { Method = "kd", Distil = new(Teacher: "teacher") }] };
 
-        var error = Assert.Throws<RecipeException>(() => new TrainingRun(recipe, "hash", root, Corpora, Plugins, TimeProvider.System).Follow(null, null, default));
+        var error = Assert.Throws<RecipeException>(() => TinyRun.Follow(recipe, root));
 
         Assert.Contains("another than the student's", error.Message, StringComparison.Ordinal);
-    }
-
-    [Fact]
-    public void A_process_killed_at_random_moments_goes_on_bit_for_bit()
-    {
-        TrainingRecipe Long(string name) => Recipe(name) with { Validation = [], Stages = [Stage("first") with { Steps = 45, Accumulate = 2 }, Stage("second") with { Steps = 30, Method = "sample-mean" }] };
-        new TrainingRun(Long("whole"), "hash", root, Corpora, Plugins, TimeProvider.System).Follow(null, null, default);
-        var recipe = Path.Combine(root, "killed.json");
-        File.WriteAllText(recipe, JsonSerializer.Serialize(Long("killed"), RecipeFile.Json));
-        var random = new Random(Environment.ProcessId);
-        var kills = new List<long>();
-
-        foreach (var least in new[] { random.Next(1, 40), random.Next(40, 70) })
-        {
-            using var process = Train(recipe);
-            var deadline = Stopwatch.StartNew();
-            while (!process.WaitForExit(1) && Reached("killed") < least) Assert.True(deadline.Elapsed < TimeSpan.FromMinutes(2), $"Step {least} was not reached.");
-            process.Kill();                                                                // kill -9
-            process.WaitForExit();
-            kills.Add(Reached("killed"));
-        }
-        using (var process = Train(recipe))
-        {
-            process.WaitForExit();
-            Assert.Equal(0, process.ExitCode);
-        }
-
-        Assert.True(kills[0] < 75, $"The process was never killed in the middle, but at {string.Join(", ", kills)}.");
-        Assert.True(Lines("whole").SequenceEqual(Lines("killed")), $"Another journal after kills at steps {string.Join(", ", kills)}.");
-    }
-
-    private Process Train(string recipe)
-    {
-        var process = Process.Start(new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "Chat.Training.dll"), "train", recipe, "--data", root, "--runs", root, "--threads", "1"]) { RedirectStandardOutput = true })!;
-        process.OutputDataReceived += (_, _) => { };
-        process.BeginOutputReadLine();
-        return process;
-    }
-
-    /// <summary>The last step that a run's journal tells of.</summary>
-    private long Reached(string name)
-    {
-        var path = Path.Combine(root, name, "journal.jsonl");
-        return !File.Exists(path) ? 0 : File.ReadAllLines(path).Where(line => line.EndsWith('}')).Select(line => (long)JsonNode.Parse(line)!["step"]!).DefaultIfEmpty(0).Max();
     }
 
     [Fact]
@@ -172,7 +123,7 @@ public sealed class ResumeTests : IDisposable
         Follow("first-run", null);
         var next = Recipe("next-run") with { Start = "first-run", Tokenizer = new TokenizerRecipe(From: "first-run"), Stages = [Stage("only") with { Steps = 1, LearningRate = 1e-9, Dropout = 0 }] };
 
-        new TrainingRun(next, "hash", root, Corpora, Plugins, TimeProvider.System).Follow(null, null, default);
+        TinyRun.Follow(next, root);
 
         Assert.Equal(File.ReadAllText(Path.Combine(root, "first-run", "tokenizer.json")), File.ReadAllText(Path.Combine(root, "next-run", "tokenizer.json")));
         var (before, after) = (Validation("first-run"), Validation("next-run"));
@@ -190,22 +141,18 @@ public sealed class ResumeTests : IDisposable
         File.Copy(run.Tokenizer, Path.Combine(folder, "tokenizer.json"));
         var next = Recipe("next-run") with { Start = folder, Tokenizer = new TokenizerRecipe(From: folder), Stages = [Stage("only") with { Steps = 1, LearningRate = 1e-9, Dropout = 0 }] };
 
-        new TrainingRun(next, "hash", root, Corpora, Plugins, TimeProvider.System).Follow(null, null, default);
+        TinyRun.Follow(next, root);
 
         Assert.Equal(File.ReadAllText(run.Tokenizer), File.ReadAllText(Path.Combine(root, "next-run", "tokenizer.json")));
         Assert.Equal(Validation("first-run"), Validation("next-run"), 0.001);
 
         var other = next with { Name = "other-shape", Model = next.Model with { Width = 48 } };
-        Assert.Contains("must have its shape", Assert.Throws<RecipeException>(() => new TrainingRun(other, "hash", root, Corpora, Plugins, TimeProvider.System).Follow(null, null, default)).Message, StringComparison.Ordinal);
+        Assert.Contains("must have its shape", Assert.Throws<RecipeException>(() => TinyRun.Follow(other, root)).Message, StringComparison.Ordinal);
     }
 
     private double Validation(string run) => (double)JsonNode.Parse(Lines(run).Last(l => l.Contains("validation", StringComparison.Ordinal)))!["validation"]!["wesnoth-en"]!;
 
-    private static CorpusFolder Corpora => new("no data folder: the corpora that come with the program do");
-    private static PluginCatalog Plugins => new(typeof(TrainingRun).Assembly);
-
-    private RunState Follow(string name, Action<TrainingProgress>? report, string hash = "hash", CancellationToken stop = default) =>
-        new TrainingRun(Recipe(name).Checked(), hash, root, Corpora, Plugins, TimeProvider.System).Follow(null, report, stop);
+    private RunState Follow(string name, Action<TrainingProgress>? report, string hash = "hash", CancellationToken stop = default) => TinyRun.Follow(Recipe(name), root, report, hash: hash, stop: stop);
 
     private string[] Journal(string name)
     {
@@ -213,13 +160,7 @@ public sealed class ResumeTests : IDisposable
         return Lines(name);
     }
 
-    /// <summary>The journal without what depends on the clock.</summary>
-    private string[] Lines(string name) => [.. File.ReadAllLines(Path.Combine(root, name, "journal.jsonl")).Select(line =>
-    {
-        var entry = JsonNode.Parse(line)!.AsObject();
-        entry.Remove("tokensPerSecond");
-        return entry.ToJsonString();
-    })];
+    private string[] Lines(string name) => TinyRun.Lines(root, name);
 
     private sealed class KilledException : Exception;
 }

@@ -81,7 +81,7 @@ public sealed class RolloutTests : IDisposable
         student.eval();
         teacher.eval();
         var tokens = new TokenTable([.. Enumerable.Range(0, 40).Select(i => $"<{i}>")], [.. Enumerable.Range(0, 40).Select(i => new[] { (byte)(60 + i) })], separator: 2);
-        using var models = new RolloutModels(student, teacher, new ModelTeacher(new EncoderDecoderScorer(teacher)), null, tokens, longest: 10, batchTokens: 200, threads: 1, scratch);
+        using var models = new RolloutModels(student, teacher, tokens, longest: 10, batchTokens: 200, threads: 1, scratch, judge: new ModelTeacher(new EncoderDecoderScorer(teacher)));
         int[][] contexts = [.. Enumerable.Range(0, 30).Select(i => (int[])[20 + i % 15, 21, 3])];
         foreach (var source in new[] { ReplySource.Student, ReplySource.Teacher, ReplySource.Mixed, ReplySource.Filtered })
         {
@@ -103,6 +103,51 @@ public sealed class RolloutTests : IDisposable
                 }
         }
         Assert.Empty(Directory.GetFiles(scratch));
+    }
+
+    [Fact]
+    public void The_teacher_reads_replies_once_for_rewards_and_all_epochs_to_the_same_bits()
+    {
+        using var student = Model(1);
+        using var teacher = Model(2);
+        student.eval();
+        teacher.eval();
+        var counted = new Counted(new EncoderDecoderScorer(teacher));
+        using var kept = new KeptRows(counted);
+        using var models = new RolloutModels(student, teacher, Tokens, longest: 10, batchTokens: 60, threads: 1, scratch, judge: new ModelTeacher(kept), kept: kept);
+        var random = new Random(3);
+        Rollout[] rollouts = [.. Enumerable.Range(0, 30).Select(i => new Rollout(new([20 + i % 15, 21, 3], [.. Enumerable.Range(0, random.Next(1, 9)).Select(_ => random.Next(20, 40)), 2]), Author.Both))];
+
+        var scored = models.Score(rollouts);
+        var passes = counted.Passes;
+        var batches = MixtureStream.Cut(scored, r => r.Sample, 60).ConvertAll(b => new RolloutBatch(b));
+        Assert.Equal(batches.Count, passes);
+        foreach (var batch in batches.Concat(batches).Append(batches[0]).Select(b => b.Batch))
+        {
+            using var scope = TorchSharp.torch.NewDisposeScope();
+            using var gradients = TorchSharp.torch.no_grad();
+            Assert.Equal(new EncoderDecoderScorer(teacher).Hidden(batch).data<float>().ToArray(), kept.Hidden(batch).data<float>().ToArray());
+        }
+        Assert.Equal(passes, counted.Passes);
+
+        using (TorchSharp.torch.NewDisposeScope()) kept.Hidden(new([.. batches[0].Batch.Samples.Reverse()]));      // others, or in another order: computed
+        Assert.Equal(passes + 1, counted.Passes);
+        models.Score(rollouts);                                                                             // new replies: nothing is kept of the old ones
+        Assert.Equal(2 * passes + 1, counted.Passes);
+    }
+
+    private sealed class Counted(IReplyScorer inner) : IReplyScorer
+    {
+        public int Passes { get; private set; }
+        public int VocabularySize => inner.VocabularySize;
+
+        public TorchSharp.torch.Tensor Hidden(Batch batch)
+        {
+            Passes++;
+            return inner.Hidden(batch);
+        }
+
+        public TorchSharp.torch.Tensor Scores(TorchSharp.torch.Tensor hidden) => inner.Scores(hidden);
     }
 
     private static EncoderDecoder Model(ulong seed) => new(TrainingRun.Shape(new ModelRecipe(32, 64, 2, 1, 1, HeadWidth: 16, InitialDeviation: 0.2), 40, 0), seed);

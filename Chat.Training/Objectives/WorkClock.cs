@@ -1,0 +1,58 @@
+using Chat.Training.Methods;
+using static TorchSharp.torch;
+
+namespace Chat.Training.Objectives;
+
+/// <summary>Adds up what parts of an update took, so that a run can say where its time went. One thread.</summary>
+public sealed class WorkClock(TimeProvider time)
+{
+    private double sampling, teacher;
+
+    /// <summary>Time until it is disposed of goes into writing replies.</summary>
+    public IDisposable Sampling() => new Span(time, seconds => sampling += seconds);
+
+    /// <summary>Time until it is disposed of goes into asking the teacher.</summary>
+    public IDisposable Teacher() => new Span(time, seconds => teacher += seconds);
+
+    /// <summary>What was counted since it was last asked.</summary>
+    public UpdateSeconds Take()
+    {
+        var taken = new UpdateSeconds(sampling, teacher);
+        (sampling, teacher) = (0, 0);
+        return taken;
+    }
+
+    private sealed class Span(TimeProvider time, Action<double> add) : IDisposable
+    {
+        private readonly long began = time.GetTimestamp();
+
+        public void Dispose() => add(time.GetElapsedTime(began).TotalSeconds);
+    }
+}
+
+/// <summary>A teacher whose time is counted: its pass, and the head for each chunk of rows.</summary>
+internal sealed class TimedTeacher(ITeacher teacher, WorkClock clock) : ITeacher
+{
+    public SignalKind Kind => teacher.Kind;
+
+    public ITeacherRows Score(Batch batch)
+    {
+        using var timed = clock.Teacher();
+        return new Rows(teacher.Score(batch), clock);
+    }
+
+    private sealed class Rows(ITeacherRows rows, WorkClock clock) : ITeacherRows
+    {
+        public SignalKind Kind => rows.Kind;
+
+        public (Tensor P, Tensor Q) Align(int from, int count, Tensor q)
+        {
+            using var timed = clock.Teacher();
+            return rows.Align(from, count, q);
+        }
+
+        public double[] Labels() => rows.Labels();
+
+        public void Dispose() => rows.Dispose();
+    }
+}
