@@ -22,6 +22,7 @@ public sealed record RunState(
     ReplyQuality? Quality = null, double SamplingSeconds = 0, double TeacherSeconds = 0)
 {
     /// <summary>«sampling 40 %, teacher 11 %, learning 49 %» of the updates' time; <c>null</c> where all of it was learning.</summary>
+    [JsonIgnore]
     public string? TimeShares => SamplingSeconds + TeacherSeconds == 0 ? null : string.Create(CultureInfo.InvariantCulture,
         $"sampling {100 * SamplingSeconds / Seconds:F0} %, teacher {100 * TeacherSeconds / Seconds:F0} %, learning {100 * (Seconds - SamplingSeconds - TeacherSeconds) / Seconds:F0} %");
 }

@@ -30,15 +30,20 @@ export function confirmDelete(title) {
 }
 
 /**
+ * @typedef {{icon: string, label: string, run: () => void, danger?: boolean, checked?: boolean}} Item one with `checked` is on or off
+ *
  * A menu under a button; arrows move, Escape closes and gives the focus back.
- * @param {any} button @param {{icon: string, label: string, run: () => void, danger?: boolean, checked?: boolean}[]} items one with `checked` is on or off
+ * @param {any} button @param {Item[]} items
+ * @returns {(at: number, item: Item) => void} puts in what is known late, if this menu is still there
  */
 export function openMenu(button, items) {
   const menu = byId('actions');
-  const entries = items.map((item) => element('button', {
+  /** @param {Item} item */
+  const entryOf = (item) => element('button', {
     type: 'button', role: item.checked === undefined ? 'menuitem' : 'menuitemcheckbox', 'aria-checked': item.checked, class: item.danger ? 'danger-text' : null,
     onclick: () => { menu.hidePopover(); button.focus(); item.run(); }, // a dialog gives the focus back to the button
-  }, icon(item.icon), item.label));
+  }, icon(item.icon), item.label);
+  const entries = items.map(entryOf);
   menu.setAttribute('aria-label', button.getAttribute('aria-label'));
   menu.firstElementChild.replaceChildren(...entries);
   menu.onkeydown = (/** @type {KeyboardEvent} */ event) => {
@@ -56,8 +61,17 @@ export function openMenu(button, items) {
     if (menu.contains(document.activeElement) || document.activeElement === document.body) button.focus();
   };
   menu.showPopover();
-  const place = button.getBoundingClientRect();
-  menu.style.top = `${Math.min(place.bottom + 4, innerHeight - menu.offsetHeight - 8)}px`;
-  menu.style.left = `${Math.max(8, Math.min(place.right - menu.offsetWidth, innerWidth - menu.offsetWidth - 8))}px`;
+  const settle = () => {
+    const place = button.getBoundingClientRect();
+    menu.style.top = `${Math.min(place.bottom + 4, innerHeight - menu.offsetHeight - 8)}px`;
+    menu.style.left = `${Math.max(8, Math.min(place.right - menu.offsetWidth, innerWidth - menu.offsetWidth - 8))}px`;
+  };
+  settle();
   entries[0].focus();
+  return (at, item) => {
+    if (!entries[at].isConnected || !menu.matches(':popover-open')) return;
+    entries.splice(at, 0, entryOf(item));
+    entries[at + 1].before(entries[at]);
+    settle();
+  };
 }

@@ -32,7 +32,7 @@ const thread = new Thread({
   retry: (turn) => void replies.retry(current, turn),
   editQuestion: (turn) => thread.edit(turn.replyTo),
   putBack: (turn) => { current.remove(turn); draw(); composer.put(turn.text); },
-  rate: (turn, rating, comment) => void rate(turn, rating, comment),
+  rate,
 }, { begin: send, loadEarlier, signIn });
 
 /** Everything opened since the page was loaded; a reply goes on while another conversation is on show. @type {Map<string, Conversation>} */
@@ -72,15 +72,15 @@ async function stop() {
   await attempt(() => replies.stop(current, reply));
 }
 
-/** @param {Turn} turn @param {'up' | 'down' | null} rating @param {string | null} comment */
+/** @param {Turn} turn @param {'up' | 'down' | null} rating @param {string | null} comment @returns {Promise<boolean>} whether it is stored */
 async function rate(turn, rating, comment) {
   const before = turn.rating ?? null;
   turn.rating = rating;
   draw();
-  if (!await attempt(() => connection.invoke('Rate', current.id, turn.id, rating, comment))) {
-    turn.rating = before;
-    draw();
-  }
+  if (await attempt(() => connection.invoke('Rate', current.id, turn.id, rating, comment))) return true;
+  turn.rating = before;
+  draw();
+  return false;
 }
 
 /** Does something whose failure is told above the message box. @param {() => Promise<any>} act @returns {Promise<boolean>} whether it was done */
@@ -171,14 +171,16 @@ async function loadEarlier() {
 /** @param {any} button @param {{conversationId: string, title: string}} info */
 async function showMenu(button, info) {
   const id = info.conversationId;
-  const consent = asksForConsent ? await readConsent(id).catch(() => null) : null; // without it the rest of the menu still works
-  if (consent) asksForConsent = consent.asked;
-  openMenu(button, [
+  const insert = openMenu(button, [
     { icon: 'edit', label: t('rename'), run: () => void rename(id, info.title) },
     { icon: 'download', label: t('export'), run: () => void attempt(() => save(id)) },
-    ...(consent?.asked ? [{ icon: 'check', label: t('training'), checked: consent.training, run: () => void consentTo(id, !consent.training) }] : []),
     { icon: 'trash', label: t('delete'), run: () => void erase(id, info.title), danger: true },
   ]);
+  if (!asksForConsent) return;
+  const consent = await readConsent(id).catch(() => null); // without it the rest of the menu still works
+  if (!consent) return;
+  asksForConsent = consent.asked;
+  if (consent.asked) insert(2, { icon: 'check', label: t('training'), checked: consent.training, run: () => void consentTo(id, !consent.training) });
 }
 
 /** @param {string} id @param {boolean} training */

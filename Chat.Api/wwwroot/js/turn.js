@@ -15,7 +15,7 @@ import { paint } from './markdown.js';
  * @property {(turn: Turn) => void} choose
  * @property {(turn: Turn) => void} retry the very same message again
  * @property {(turn: Turn) => void} putBack a message that was not accepted returns to the box
- * @property {(turn: Turn, rating: 'up' | 'down' | null, comment: string | null) => void} rate
+ * @property {(turn: Turn, rating: 'up' | 'down' | null, comment: string | null) => Promise<boolean>} rate whether it is stored
  */
 
 /** After this long without a word the page says that the model is busy. */
@@ -162,13 +162,11 @@ export class TurnView {
   #rate(rating) {
     const next = this.turn.rating === rating ? null : rating;
     this.#closePanel();
-    this.actions.rate(this.turn, next, null);
+    void this.actions.rate(this.turn, next, null);
     if (next === null) return;
-    this.#openPanel(feedbackForm(next, (comment) => {
+    this.#openPanel(feedbackForm(next, async (comment) => {
       this.#closePanel();
-      if (comment === null) return;
-      this.actions.rate(this.turn, next, comment);
-      announce(t('thanks'));
+      if (comment !== null && await this.actions.rate(this.turn, next, comment)) announce(t('thanks'));
     }));
   }
 

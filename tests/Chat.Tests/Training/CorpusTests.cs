@@ -1,6 +1,7 @@
 using Chat.Domain.Plugins;
 using Chat.Training.Data;
 using Chat.Training.Methods;
+using Chat.Training.Objectives;
 using Chat.Training.Recipes;
 
 namespace Chat.Tests.Training;
@@ -58,8 +59,9 @@ public class CorpusTests
             Assert.Equal(Path.GetFileNameWithoutExtension(path), recipe.Name);
             foreach (var stage in recipe.Stages)
             {
-                plugins.Get("method", stage.Method);
-                foreach (var corpus in stage.Mixture) plugins.Get("sampler", corpus.As);
+                if (stage.Distil is { } distil) distil.Apply(stage.Method, plugins.Create<IObjective>(stage.Method).Default);
+                else plugins.Get("method", stage.Method);
+                foreach (var corpus in stage.Mixture.Concat(stage.Distil?.Text ?? [])) plugins.Get("sampler", corpus.As);
             }
         }
         var data = RecipeFile.Read<DataRecipe>(Path.Combine(Recipes, "corpora.json")).Checked();

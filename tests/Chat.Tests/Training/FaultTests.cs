@@ -83,7 +83,7 @@ public sealed class FaultTests : IDisposable
         {
             if (update.Step != 4 || update.Validation is not null) return;
             var half = Directory.CreateDirectory(Path.Combine(root, "run", "checkpoints", "00000099.part")).FullName;
-            var error = Assert.Throws<IOException>(() => Follow(Recipe("run"), root));
+            var error = Assert.Throws<RunHeldException>(() => Follow(Recipe("run"), root));
             Assert.Contains("Another process trains in the run folder", error.Message, StringComparison.Ordinal);
             Assert.True(Directory.Exists(half));
             refused++;
@@ -135,7 +135,7 @@ public sealed class FaultTests : IDisposable
         using var held = folder.Lock();
         string Said(double loss) => Assert.Throws<DivergedException>(() => new Trainer(model, folder, TimeProvider.System).Train(
             Stage("only") with { ValidateEvery = 1, SaveEvery = 1, Dropout = 0 }, new NothingToLearn(), optimiser, 1, new("only", 0, 0, 0, 0, 0, null, null, 0, "hash"),
-            () => new(new Dictionary<string, double> { ["corpus"] = loss }, new Dictionary<string, double>()), default)).Message;
+            () => new(new HeldOutLosses(new Dictionary<string, double> { ["corpus"] = loss }, new Dictionary<string, double>())), default)).Message;
 
         Assert.Contains("held-out loss is no number", Said(double.NaN), StringComparison.Ordinal);
         optimiser.State.Last().Value.fill_(float.PositiveInfinity);

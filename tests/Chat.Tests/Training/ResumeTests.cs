@@ -52,15 +52,6 @@ public sealed class ResumeTests : IDisposable
     }
 
     [Fact]
-    public void A_distillation_needs_no_held_out_text()
-    {
-        Follow("teacher", null);
-        var recipe = Recipe("unseen") with { Tokenizer = new(From: "teacher"), Validation = [], Stages = [Stage("only") with { Steps = 2, ValidateEvery = 1, Method = "gkd", Distil = new(Teacher: "teacher") }] };
-
-        Assert.Null(TinyRun.Follow(recipe, root).Stage);
-    }
-
-    [Fact]
     public void A_distillation_without_its_teacher_says_what_to_do()
     {
         var recipe = Recipe("orphan") with { Stages = [Stage("only") with { Method = "kd", Distil = new(Teacher: "nobody") }] };
