@@ -3,6 +3,7 @@ using Chat.Domain.Plugins;
 using Chat.Models.Checkpoints;
 using Chat.Training.Commands;
 using Chat.Training.Methods;
+using Chat.Training.Objectives;
 using Chat.Training.Recipes;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -68,7 +69,7 @@ try
     // A step of a large model takes its time, and a checkpoint must be written after it.
     return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromMinutes(5), EnableDefaultExceptionHandler = false });
 }
-catch (Exception error) when (error is RecipeException or DivergedException or CheckpointException or IOException or UnauthorizedAccessException or InvalidDataException or InvalidOperationException or ArgumentException or UnknownPluginException or RedisException)
+catch (Exception error) when (error is RecipeException or DivergedException or TeacherLostException or CheckpointException or IOException or UnauthorizedAccessException or InvalidDataException or InvalidOperationException or ArgumentException or UnknownPluginException or RedisException)
 {
     await Console.Error.WriteLineAsync(error.Message);
     return 1;

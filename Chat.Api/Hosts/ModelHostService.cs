@@ -3,6 +3,7 @@ using Chat.Domain.Generation;
 using Chat.Models.Checkpoints;
 using Chat.Models.Decoding;
 using Chat.Models.Engine;
+using Google.Protobuf;
 using Grpc.Core;
 
 namespace Chat.Api.Hosts;
@@ -10,7 +11,7 @@ namespace Chat.Api.Hosts;
 /// <summary>model_host.proto over the models of this process.</summary>
 internal sealed class ModelHostService(InProcessChatModels models, HostWork work, HostFolders folders, ILogger<ModelHostService> logger) : ModelHost.ModelHostBase
 {
-    private const int LongestWait = 3600;
+    private const int LongestWait = 3600, LargestPart = 1 << 20;
 
     public override async Task Generate(GenerateRequest request, IServerStreamWriter<GenerateChunk> responseStream, ServerCallContext context)
     {
@@ -29,13 +30,29 @@ internal sealed class ModelHostService(InProcessChatModels models, HostWork work
             await responseStream.WriteAsync(WireForms.Write(scored), context.CancellationToken);
     }
 
+    public override async Task Vocabulary(VocabularyRequest request, IServerStreamWriter<VocabularyPart> responseStream, ServerCallContext context)
+    {
+        RefuseOtherContent(request.Model, request.ModelHash);
+        var (part, size) = (new VocabularyPart(), 0);
+        foreach (var (id, (name, isSpecial)) in models.ModelOf(request.Model).TokenNames().Index())
+        {
+            part.Tokens.Add(ByteString.CopyFrom(name));
+            if (isSpecial) part.Special.Add(id);
+            size += name.Length + 16;                                                      // its place and its lengths, generously
+            if (size < LargestPart) continue;
+            await responseStream.WriteAsync(part, context.CancellationToken);
+            (part, size) = (new(), 0);
+        }
+        if (size > 0) await responseStream.WriteAsync(part, context.CancellationToken);
+    }
+
     public override async Task<Wire.ServedModel> Load(LoadRequest request, ServerCallContext context)
     {
         try
         {
             var description = await folders.LoadAsync(request.Hash, context.CancellationToken);
             logger.LogInformation("Loaded {Model}, content {Hash}", description.Id, description.Hash);
-            return Describe(models.Offers.First(o => o.Description.Hash == description.Hash));
+            return Describe(models.Offers.First(o => o.Model.Description.Hash == description.Hash));
         }
         catch (CheckpointException e) { throw new RpcException(new(StatusCode.DataLoss, e.Message)); }
         catch (ArgumentException e) { throw new RpcException(new(StatusCode.FailedPrecondition, e.Message)); }
@@ -102,8 +119,13 @@ internal sealed class ModelHostService(InProcessChatModels models, HostWork work
         return Task.FromResult(status);
     }
 
-    private Wire.ServedModel Describe((ModelDescription Description, DecodingLimits Limits, EngineLoad Load) offer) => WireForms.Write(
-        new(offer.Description, offer.Limits, offer.Load, [.. models.Pins(offer.Description.Id).Select(HeldPin.Of)]), work.Active(offer.Description.Id));
+    private Wire.ServedModel Describe((Models.Engine.ServedModel Model, DecodingLimits Limits, EngineLoad Load) offer)
+    {
+        var description = offer.Model.Description;
+        var written = WireForms.Write(new HostOffer(description, offer.Limits, offer.Load, [.. models.Pins(description.Id).Select(HeldPin.Of)]), work.Active(description.Id));
+        written.Weights = offer.Model.Weights.ToString().ToLowerInvariant();
+        return written;
+    }
 
     private void RefuseOtherContent(string model, string hash)
     {

@@ -99,6 +99,7 @@ internal static class WireForms
         Top = request.Top,
         Draws = request.Sampled?.Draws ?? 0,
         Seed = request.Sampled?.Seed ?? 0,
+        Temperature = request.Temperature == 0 ? 1 : request.Temperature,
     };
 
     public static Wire.ScoredToken Write(Models.Engine.ScoredToken scored)

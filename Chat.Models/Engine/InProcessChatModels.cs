@@ -106,9 +106,13 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
     /// <inheritdoc cref="ModelPins.RemoveAsync"/>
     public Task<bool> UnpinAsync(string model, string name) => Find(model).Pins.RemoveAsync(name);
 
+    /// <summary>What is served under an id.</summary>
+    /// <exception cref="GenerationException">Nothing is.</exception>
+    public ServedModel ModelOf(string id) => Find(id).Model;
+
     /// <summary>Served models with what options can ask of them and what they are at.</summary>
-    public IReadOnlyList<(ModelDescription Description, DecodingLimits Limits, EngineLoad Load)> Offers =>
-        [.. served.Select(s => (s.Model.Description, s.Limits, s.Engine.Load with { CacheUsage = usage.GetValueOrDefault(s.Model.Description.Id), HasDraft = s.Draft is not null }))];
+    public IReadOnlyList<(ServedModel Model, DecodingLimits Limits, EngineLoad Load)> Offers =>
+        [.. served.Select(s => (s.Model, s.Limits, s.Engine.Load with { CacheUsage = usage.GetValueOrDefault(s.Model.Description.Id), HasDraft = s.Draft is not null }))];
 
     public JsonObject Check(string model, JsonObject? decoding)
     {

@@ -1,9 +1,10 @@
+using System.Numerics.Tensors;
 using Chat.Domain.Generation;
 using Chat.Models.Decoding;
 
 namespace Chat.Models.Engine;
 
-/// <summary>A reply to be scored, and what to report of the distribution at each of its places: that of the model itself, at temperature 1, without rules.</summary>
+/// <summary>A reply to be scored, and what to report of the distribution at each of its places: that of the model itself, without rules.</summary>
 public sealed record ScoreWish
 {
     /// <summary>Log-probabilities that a full report may hold in all: 64 MiB of them.</summary>
@@ -19,7 +20,7 @@ public sealed record ScoreWish
     /// <summary>The reply; the end token may stand last.</summary>
     public required IReadOnlyList<int> Reply { get; init; }
 
-    /// <summary>Every id's log-probability.</summary>
+    /// <summary>Every id's log-probability. Without this, <see cref="Top"/> and <see cref="Draws"/>: the reply's tokens' alone.</summary>
     public bool Full { get; init; }
 
     /// <summary>The best so many ids and the rest in one.</summary>
@@ -28,6 +29,9 @@ public sealed record ScoreWish
     /// <summary>So many ids drawn from the distribution, with repetition, under <see cref="Seed"/>.</summary>
     public int Draws { get; init; }
     public long Seed { get; init; }
+
+    /// <summary>Scores are divided by it.</summary>
+    public double Temperature { get; init; } = 1;
 
     /// <exception cref="GenerationException">It does not fit the model.</exception>
     internal void Check(ServedModel model)
@@ -41,6 +45,7 @@ public sealed record ScoreWish
                 if ((uint)id >= (uint)tokens.Count) throw Invalid($"{name}: this model has no token {id}, only 0 to {tokens.Count - 1}.", name);
         if (Top is < 0 or > MostIds) throw Invalid($"top must be from 0 to {MostIds}, not {Top}.", "top");
         if (Draws is < 0 or > MostIds) throw Invalid($"draws must be from 0 to {MostIds}, not {Draws}.", "draws");
+        if (Temperature is not (> 0 and <= 100)) throw Invalid($"temperature must be above 0 and at most 100, not {Temperature}.", "temperature");
         if (Full && (long)Reply.Count * tokens.Count > LargestReport)
             throw TooLong($"A full report of {Reply.Count} places × {tokens.Count} ids is too large: at most {LargestReport / tokens.Count} places, or ask for top or sampled.", "full");
     }
@@ -67,13 +72,15 @@ internal sealed class ScoreSearch(ScoreWish wish) : ISearch
     public void Step(Span<float> scores, SearchStep step)
     {
         step.Clear();
+        if (wish.Temperature != 1) TensorPrimitives.Divide(scores, (float)wish.Temperature, scores);
         Scores.LogSoftmax(scores);
         var token = wish.Reply[Scored.Count];
         Scored.Add(wish switch
         {
             { Full: true } => new(scores[token], [], scores.ToArray(), null),
             { Draws: > 0 } => Drawn(scores, token),
-            _ => Best(scores, token),
+            { Top: > 0 } => Best(scores, token),
+            _ => new(scores[token], [], [], null),
         });
         if (Scored.Count == wish.Reply.Count) step.IsDone = true;
         else step.Next.Add(new(0, token));

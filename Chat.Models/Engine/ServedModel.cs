@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json.Nodes;
 using Chat.Domain.Generation;
 using Chat.Models.Architectures;
@@ -28,6 +29,9 @@ public sealed record ServedModel
     /// <summary>Beginnings of prompts that stay read as long as the model is served: a name for each, and the system message that it ends with.</summary>
     public IReadOnlyDictionary<string, string> Pins { get; init; } = new Dictionary<string, string>();
 
+    /// <summary>How the runner keeps its numbers.</summary>
+    public WeightFormat Weights { get; init; } = WeightFormat.Exact;
+
     /// <summary>Makes a runner with so many rows. Who makes it may hand it over to the thread that makes all later calls.</summary>
     public required Func<int, IRunner> CreateRunner { get; init; }
 
@@ -35,6 +39,16 @@ public sealed record ServedModel
     public void RequireDraft(ServedModel draft)
     {
         if (!Tokens.MeansTheSameAs(draft.Tokens)) throw new CheckpointException(CheckpointErrors.BadConfig, $"{draft.Description.Id} is said to be the draft of {Description.Id}, but their vocabularies differ.");
+    }
+
+    /// <summary>What each id writes, from 0 on; special tokens have their names, and a row of scores that no token stands for has none.</summary>
+    public IEnumerable<(byte[] Name, bool IsSpecial)> TokenNames()
+    {
+        for (var id = 0; id < Tokens.Count; id++)
+            yield return id >= Tokenizer.VocabularySize ? ([], false)
+                : Tokenizer is HuggingFaceTokenizer named ? (named.RawBytes(id, first: false).ToArray(), named.IsSpecial(id))
+                : Tokenizer is EvaTokenizer eva ? (Encoding.UTF8.GetBytes(eva.Text([id])), eva.Bytes(id).IsEmpty)
+                : (Tokens.Bytes(id).ToArray(), Tokens.Bytes(id).IsEmpty);
     }
 
     /// <summary>A model folder, run by the kernels of this process. Weights are read when the runner is made; libtorch never is.</summary>
@@ -46,7 +60,7 @@ public sealed record ServedModel
         return WarmedUp(folder.Decoder is { } decoder
             ? new CpuRunner(decoder, checkpoint, rows, folder.Description.MaxPromptTokens, folder.Description.MaxCompletionTokens, format, team, cacheBytes, pinBytes)
             : new CpuRunner(folder.Config, checkpoint, rows, format, team, cacheBytes: cacheBytes), folder);
-    });
+    }) with { Weights = format };
 
     /// <summary>A model folder, run by libtorch. Weights are read when the runner is made.</summary>
     public static ServedModel OnTorch(ModelFolder folder, Device? device = null, ScalarType? dtype = null) => From(folder, rows => WarmedUp(Torch(folder, device, dtype, rows), folder));

@@ -77,7 +77,8 @@ public abstract class HuggingFaceTokenizer : ITextTokenizer
         return Encoding.UTF8.GetString(text.GetBuffer().AsSpan(0, (int)text.Length));
     }
 
-    private protected bool IsSpecial(int id) => byId.TryGetValue(id, out var token) && token.Special;
+    /// <summary>A token that no text spells.</summary>
+    public bool IsSpecial(int id) => byId.TryGetValue(id, out var token) && token.Special;
 
     /// <param name="text">Well formed, without added tokens.</param>
     private protected abstract string Normalize(string text);

@@ -12,14 +12,15 @@ public sealed class Batch
     private readonly IReadOnlyList<IReadOnlyList<Sample>> rows;
     private readonly IReadOnlyList<Sample> samples;
 
-    public Batch(IReadOnlyList<Sample> samples) : this([.. samples.Select(s => (IReadOnlyList<Sample>)[s])]) { }
+    /// <param name="start">The token that a reply begins with.</param>
+    public Batch(IReadOnlyList<Sample> samples, int start = TokenizerFile.Start) : this([.. samples.Select(s => (IReadOnlyList<Sample>)[s])], start) { }
 
     /// <summary>Rows of one sample or more.</summary>
-    public static Batch Packed(IReadOnlyList<IReadOnlyList<Sample>> rows) => new(rows);
+    public static Batch Packed(IReadOnlyList<IReadOnlyList<Sample>> rows) => new(rows, TokenizerFile.Start);
 
-    private Batch(IReadOnlyList<IReadOnlyList<Sample>> rows)
+    private Batch(IReadOnlyList<IReadOnlyList<Sample>> rows, int start)
     {
-        this.rows = rows;
+        (this.rows, Start) = (rows, start);
         samples = [.. rows.SelectMany(r => r)];
         ContextLength = rows.Max(r => r.Sum(s => s.Context.Length));
         ReplyLength = rows.Max(r => r.Sum(s => s.Labels.Length));
@@ -27,6 +28,9 @@ public sealed class Batch
 
     /// <summary>Row after row.</summary>
     public IReadOnlyList<Sample> Samples => samples;
+
+    /// <summary>The token that a reply begins with.</summary>
+    public int Start { get; }
 
     /// <summary>Samples.</summary>
     public int Size => samples.Count;
@@ -53,7 +57,7 @@ public sealed class Batch
     public Tensor? ReplySegments() => Rows == Size ? null : Numbers(ReplyLength, s => s.Labels.Length);
 
     /// <summary>[B T] the start token, then the labels but the last.</summary>
-    public Tensor Replies() => Padded(ReplyLength, s => s.Labels.Length, s => [TokenizerFile.Start, .. s.Labels.AsSpan(..^1)], TokenizerFile.Pad);
+    public Tensor Replies() => Padded(ReplyLength, s => s.Labels.Length, s => [Start, .. s.Labels.AsSpan(..^1)], TokenizerFile.Pad);
 
     /// <summary>[B T] ids to predict, −100 on pads.</summary>
     public Tensor Labels() => Padded(ReplyLength, s => s.Labels.Length, s => s.Labels, -100);

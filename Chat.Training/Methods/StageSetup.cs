@@ -1,6 +1,5 @@
 using Chat.Domain.Plugins;
 using Chat.Models.Architectures;
-using Chat.Models.Checkpoints;
 using Chat.Models.Decoding;
 using Chat.Models.Tokenizers;
 using Chat.Training.Data;
@@ -21,11 +20,11 @@ public sealed record OpenStage(IStageWork Work, long Tokens, IReadOnlyList<IDisp
 }
 
 /// <summary>Opens what a stage learns from: the mixture for a method; for an objective the teacher, the engine that writes and the text beside it as well.</summary>
-public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFolder folder, string runs, PluginCatalog plugins, TimeProvider time)
+public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFolder folder, string runs, PluginCatalog plugins, TeacherHostOptions hosts, TimeProvider time)
 {
     private const string Method = "method", Objective = "objective";
 
-    /// <summary>What can be said against the stage without opening anything.</summary>
+    /// <summary>What can be said against the stage without opening anything. A model host is asked when its stage begins.</summary>
     /// <inheritdoc cref="Open"/>
     /// <exception cref="FileNotFoundException">No such corpus.</exception>
     public void Check(CorpusFolder corpora)
@@ -35,7 +34,7 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
             plugins.Get("sampler", mixture.As);
             corpora.Find(mixture.Corpus);
         }
-        if (ConfiguredObjective() is { NeedsTeacher: true } && TeacherRun(stage.Distil!.Teacher!) is null) CheckModelFolder(stage.Distil.Teacher!);
+        if (ConfiguredObjective() is { NeedsTeacher: true } objective) OpenTeacher.Check(stage, stage.Distil!.Teacher!, runs, Bridge(stage.Distil), objective);
     }
 
     /// <param name="cursor">Where the stage stood, or <c>null</c> at its beginning.</param>
@@ -53,28 +52,34 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
         }
 
         var distil = stage.Distil ?? new();
-        List<IDisposable> held = [];
-        EncoderDecoder? teacher = null;
-        if (objective.NeedsTeacher)
-        {
-            teacher = Teacher(distil.Teacher!, model);
-            held.Add(teacher);
-        }
-        IReplyScorer? scorer = teacher is null ? null : new EncoderDecoderScorer(teacher);
-        var kept = scorer is not null && objective.Delivery.NeedsLogprobs ? new KeptRows(scorer) : null;
-        if (kept is not null) held.Insert(0, kept);
-        ITeacher? signal = scorer is null ? null : new ModelTeacher(kept ?? scorer, objective.Temperature);
-        if (signal is not null && distil.Cache is { } file)
-        {
-            var words = new TeacherCache(Path.Combine(runs, file), CacheHeader(distil, model.Config.VocabularySize), signal);
-            held.Add(words);
-            signal = words;
-        }
-        else if (signal is not null && distil.TopK > 0) signal = new TopKTeacher(signal, distil.TopK, model.Config.VocabularySize);
-
         var clock = new WorkClock(time);
-        var vocabulary = TokenTable.From(Tokenizer(folder.Tokenizer), model.Config.VocabularySize);
-        var models = new RolloutModels(model, teacher, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root, clock, kept);
+        var tokenizer = new ByteLevelTokenizer(TokenizerJson.Load(folder.Tokenizer), Tokenization.TokenizerFile.Tokens);
+        List<IDisposable> held = [];
+        OpenTeacher? teacher = null;
+        ITeacher? signal = null;
+        try
+        {
+            if (objective.NeedsTeacher)
+            {
+                held.Add(teacher = new(distil.Teacher!, runs, TokenNames.Of(tokenizer, model.Config.VocabularySize), Bridge(distil), model.WeightType, objective.Delivery.NeedsLogprobs, hosts, time));
+                teacher.CheckLengths(stage);
+                signal = teacher.Judge(SignalKind.Full, distil.Cache is null || teacher.SendsBest ? distil.TopK : 0, objective.Temperature);
+                if (distil.Cache is { } file)
+                {
+                    var words = new TeacherCache(Path.Combine(runs, file), CacheHeader(distil.TopK, teacher.Hash, model.Config.VocabularySize), signal);
+                    held.Add(words);
+                    signal = words;
+                }
+            }
+        }
+        catch
+        {
+            foreach (var each in held) each.Dispose();
+            throw;
+        }
+
+        var vocabulary = TokenTable.From(tokenizer, model.Config.VocabularySize);
+        var models = new RolloutModels(model, teacher?.Model, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root, teacher?.Judge(SignalKind.Sampled, 0, 1), teacher is null ? null : teacher.Writer, clock, teacher?.Kept);
         held.Add(models);
         var trajectories = new TrajectorySource(objective.Replies, objective.Delivery.NeedsLogprobs, models, at => Stream(sources, at), stage.BatchTokens, stage.Accumulate, recipe.Seed, cursor?.Trajectories);
         var text = objective.TextWeight == 0 ? null : Stream([.. distil.Text!.Select(source)], cursor?.Text);
@@ -94,7 +99,7 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
         Require(!stage.Pack, $"pack is for methods, and '{stage.Method}' is an objective");
         var distil = stage.Distil ?? new();
         var objective = distil.Apply(stage.Method, plugins.Create<IObjective>(stage.Method).Default);
-        Require(!objective.NeedsTeacher || distil.Teacher is not null, $"{stage.Method} needs distil.teacher, a run or a model folder");
+        Require(!objective.NeedsTeacher || distil.Teacher is not null, $"{stage.Method} needs distil.teacher, a run, a model folder or a model host's address");
         Require(distil.Cache is null || objective.Temperature == 1, $"a cache holds the teacher's words at temperature 1, not {objective.Temperature}");
         try { objective.Check(!objective.NeedsTeacher ? SignalKind.None : distil.TopK > 0 ? SignalKind.TopK : SignalKind.Full); }
         catch (ArgumentException error) { throw new RecipeException($"Recipe: stage '{stage.Name}': {error.Message}", error); }
@@ -103,42 +108,8 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
 
     private MixtureStream Stream(IReadOnlyList<MixtureSource> sources, StreamCursor? at, bool pack = false) => new(sources, new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens, recipe.Seed, at, pack);
 
-    /// <summary>A run's newest weights, or a model folder's, in the student's type and in evaluation mode.</summary>
-    private EncoderDecoder Teacher(string name, EncoderDecoder student)
-    {
-        if (TeacherRun(name) is { } run)
-        {
-            CheckVocabulary(name, run.Tokenizer);
-            return run.LoadModel(student.WeightType);
-        }
-        CheckModelFolder(name);
-        CheckVocabulary(name, Path.Combine(name, TokenizerFiles.HuggingFace));
-        return ModelFolder.Open(name).LoadModel(dtype: student.WeightType);
-    }
+    private IVocabularyBridge? Bridge(DistilRecipe distil) => distil.Bridge is null ? null : plugins.Create<IVocabularyBridge>(distil.Bridge);
 
-    /// <summary>The run of that name, where it has a checkpoint.</summary>
-    private RunFolder? TeacherRun(string name) => new RunFolder(Path.Combine(runs, name)) is { Newest: not null } run ? run : null;
-
-    private void CheckModelFolder(string name)
-    {
-        if (!File.Exists(Path.Combine(name, ModelFolder.ConfigFileName)))
-            throw new RecipeException($"distil.teacher: '{name}' is neither a run with a checkpoint in {Path.GetFullPath(runs)} nor a model folder. Train it first, or name a folder, for example Chat.Models/Shipped/chat-teacher.");
-    }
-
-    private TeacherCacheHeader CacheHeader(DistilRecipe distil, int vocabulary)
-    {
-        var weights = ModelFolder.Hash(TeacherRun(distil.Teacher!)?.Newest ?? distil.Teacher!);
-        return new(weights, RecipeFile.Hash(folder.Tokenizer), vocabulary, distil.TopK > 0 ? SignalKind.TopK : SignalKind.Full, distil.TopK > 0 ? distil.TopK : vocabulary);
-    }
-
-    /// <summary>Token by token: equal sizes prove nothing.</summary>
-    private void CheckVocabulary(string name, string file)
-    {
-        ByteLevelTokenizer ours = Tokenizer(folder.Tokenizer), theirs = Tokenizer(file);
-        if (ours.VocabularySize != theirs.VocabularySize) throw new RecipeException($"distil.teacher: '{name}' has {theirs.VocabularySize} tokens, the student {ours.VocabularySize}: take its vocabulary (tokenizer.from).");
-        for (var id = 0; id < ours.VocabularySize; id++)
-            if (!ours.Bytes(id).SequenceEqual(theirs.Bytes(id))) throw new RecipeException($"distil.teacher: token {id} of '{name}' is another than the student's: take its vocabulary (tokenizer.from).");
-    }
-
-    private static ByteLevelTokenizer Tokenizer(string file) => new(TokenizerJson.Load(file), Tokenization.TokenizerFile.Tokens);
+    private TeacherCacheHeader CacheHeader(int k, string teacher, int vocabulary) =>
+        new(teacher, RecipeFile.Hash(folder.Tokenizer), vocabulary, k > 0 ? SignalKind.TopK : SignalKind.Full, k > 0 ? k : vocabulary);
 }

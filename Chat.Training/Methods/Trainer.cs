@@ -1,5 +1,6 @@
 using Chat.Models.Architectures;
 using Chat.Models.Modules;
+using Chat.Training.Objectives;
 using Chat.Training.Recipes;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -20,6 +21,7 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
     /// <param name="validate">Held-out losses, whose mean decides about patience, and replies where the stage looks at them.</param>
     /// <returns>The state at the stage's end, or where it was stopped.</returns>
     /// <exception cref="DivergedException">The loss or the gradient is not finite.</exception>
+    /// <exception cref="TeacherLostException">The teacher answers no more; the last whole step is saved.</exception>
     public RunState Train(StageRecipe stage, IStageWork work, MasterAdamW optimiser, ulong seed, RunState state, Func<StageValidation> validate, CancellationToken stop)
     {
         using var journal = new Journal(folder, state.TotalSteps + 1, time);
@@ -31,7 +33,17 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
             var step = state.Step + 1;
             var rate = Schedule.Rate(stage, step);
             if (stage.Dropout > 0) Generator.Default.manual_seed((long)(RandomStream.Of(seed, "dropout " + stage.Name, step).Next() >> 1));       // modules draw their masks from torch's own stream
-            var (update, norm) = Update(work, optimiser, rate, stage, (step - 1) / (double)stage.Steps);
+            UpdateReport update;
+            double norm;
+            try
+            {
+                (update, norm) = Update(work, optimiser, rate, stage, (step - 1) / (double)stage.Steps);
+            }
+            catch (TeacherLostException)
+            {
+                if (state.Step > 0) Save(state, optimiser);                                // weights and cursor are those before this step
+                throw;
+            }
             var seconds = time.GetElapsedTime(began).TotalSeconds;
             var (loss, tokens) = (update.Loss, update.Tokens);
             state = state with

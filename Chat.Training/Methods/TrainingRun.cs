@@ -7,6 +7,7 @@ using Chat.Models.Architectures;
 using Chat.Models.Checkpoints;
 using Chat.Models.Tokenizers;
 using Chat.Training.Data;
+using Chat.Training.Objectives;
 using Chat.Training.Recipes;
 using Chat.Training.Tokenization;
 using TorchSharp;
@@ -18,7 +19,8 @@ namespace Chat.Training.Methods;
 /// Follows a recipe from wherever its run folder stands: vocabulary, then stage after stage. Calling it again with the same recipe goes on.
 /// </summary>
 /// <param name="runs">Folder with one folder a run.</param>
-public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string runs, CorpusFolder corpora, PluginCatalog plugins, TimeProvider time)
+/// <param name="hosts">How a teacher at a model host is asked.</param>
+public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string runs, CorpusFolder corpora, PluginCatalog plugins, TimeProvider time, TeacherHostOptions? hosts = null)
 {
     private readonly RunFolder folder = new(Path.Combine(runs, recipe.Name));
     private readonly Regex heldOut = new(recipe.HeldOut, RegexOptions.CultureInvariant);
@@ -49,6 +51,7 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
     /// <returns>The last state; its stage is <c>null</c> when all stages are done.</returns>
     /// <param name="held">The run folder's lock, where the caller has it.</param>
     /// <exception cref="RecipeException">The run was begun with another recipe.</exception>
+    /// <exception cref="TeacherLostException">A teacher at a model host answers no more. A checkpoint holds the last whole step.</exception>
     public RunState Follow(Action<string>? say, Action<TrainingProgress>? report, CancellationToken stop, IDisposable? held = null)
     {
         using var own = held is null ? folder.Lock() : null;
@@ -82,7 +85,7 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
             Restore(optimiser, state);
             var heldOutSet = new HeldOutSet(recipe.Validation.Select(name => (name, HeldOut(name, encoder))), new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens);
             using var replies = stage.Quality is null ? null : Replies(stage, model);
-            using var work = new StageSetup(recipe, stage, folder, runs, plugins, time).Open(model, state.Cursor, mixture => Source(mixture, stage, encoder, say));
+            using var work = Setup(stage).Open(model, state.Cursor, mixture => Source(mixture, stage, encoder, say));
             say?.Invoke($"{stage.Name}: {EncoderDecoder.ParameterCount(model.Config):N0} parameters, {work.Tokens:N0} tokens in {stage.Mixture.Count} corpora, {heldOutSet.Samples} held-out samples");
 
             state = new Trainer(model, folder, time, report).Train(stage, work.Work, optimiser, recipe.Seed, state, () => new(heldOutSet.Losses(model), replies?.Score()), stop);
@@ -107,8 +110,10 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
         }
         foreach (var name in recipe.Validation) corpora.Find(name);
         TrainingRecipe.Require(recipe.Start is null || ModelOf(recipe.Start) is not null || new RunFolder(Path.Combine(runs, recipe.Start)).Newest is not null, $"start: '{recipe.Start}' is neither a run with a checkpoint nor a model folder; train it first");
-        foreach (var stage in recipe.Stages) new StageSetup(recipe, stage, folder, runs, plugins, time).Check(corpora);
+        foreach (var stage in recipe.Stages) Setup(stage).Check(corpora);
     }
+
+    private StageSetup Setup(StageRecipe stage) => new(recipe, stage, folder, runs, plugins, hosts ?? TeacherHostOptions.Default, time);
 
     /// <summary>A stage in progress has its moments back; a stage that begins takes the weights alone.</summary>
     private void Restore(MasterAdamW optimiser, RunState state)

@@ -12,25 +12,29 @@ namespace Chat.Training.Objectives;
 /// A student under training and its teacher as the engine that serves runs them: weights on the kernels, lossless, the student's packed anew whenever it is to write. Log-probabilities that
 /// losses use are torch's, so that before the first update q/q_old is 1. One thread.
 /// </summary>
-/// <param name="teacher"><c>null</c> where there is none.</param>
+/// <param name="teacher">Who writes; <c>null</c> where none does.</param>
 /// <param name="longest">Tokens of a reply at most, the end token counted.</param>
 /// <param name="batchTokens">Tokens scored together, both sides with their pads.</param>
 /// <param name="scratch">A folder for the weights on their way from torch to the kernels.</param>
+/// <param name="judge">Who says what the teacher thinks of each token, at temperature 1; <c>null</c> where nobody asks.</param>
+/// <param name="bridge">Makes the teacher's runner one of the student's vocabulary.</param>
 /// <param name="clock">Hears how long it takes.</param>
-/// <param name="teacherRows">Keeps what the teacher reads when replies are scored, for who asks about them next.</param>
-public sealed class RolloutModels(EncoderDecoder student, EncoderDecoder? teacher, TokenTable tokens, int longest, int batchTokens, int threads, string scratch, WorkClock? clock = null, KeptRows? teacherRows = null)
-    : IRolloutModels, IDisposable
+/// <param name="kept">What <paramref name="judge"/> reads when replies are scored, for who asks about them next; forgotten when others are.</param>
+public sealed class RolloutModels(
+    EncoderDecoder student, EncoderDecoder? teacher, TokenTable tokens, int longest, int batchTokens, int threads, string scratch,
+    ITeacher? judge = null, Func<IRunner, IRunner>? bridge = null, WorkClock? clock = null, KeptRows? kept = null) : IRolloutModels, IDisposable
 {
     private const int Rows = 64;
     private const long CacheBytes = 256L << 20;
     private readonly Team team = new(threads);
     private readonly RolloutWriter writer = new(tokens, Rows);
-    private CpuRunner? teacherRunner;
+    private IRunner? teacherRunner;
 
     public WrittenReply[] Write(ReplySource source, Trajectories how, IReadOnlyList<int[]> contexts, ulong seed, long number)
     {
         using var timed = clock?.Sampling();
-        if (source != ReplySource.Student) teacherRunner ??= OnKernels(teacher ?? throw new InvalidOperationException($"Replies of {source} need a teacher."));
+        if (source == ReplySource.Mixed && how.TeacherShare == 0) source = ReplySource.Student;
+        if (source != ReplySource.Student) teacherRunner ??= Bridged(OnKernels(teacher ?? throw new InvalidOperationException($"Replies of {source} need a teacher.")));
         using var own = source == ReplySource.Teacher ? null : OnKernels(student);
         WrittenReply[] Write(IRunner runner) => writer.Write(runner, contexts, longest, how.Temperature, seed, number);
         try
@@ -46,7 +50,7 @@ public sealed class RolloutModels(EncoderDecoder student, EncoderDecoder? teache
         catch (InvalidOperationException error)
         {
             // Nothing can be drawn from NaN: the teacher is broken, or else the student has diverged.
-            if (source != ReplySource.Student) TeacherNumbers.Require(Labels(new ModelTeacher(new EncoderDecoderScorer(teacher!)), new Batch([new Methods.Sample(contexts[0], [tokens.Separator])])));
+            if (source != ReplySource.Student) TeacherNumbers.Require(Labels(judge!, new Batch([new Methods.Sample(contexts[0], [tokens.Separator])])));
             throw new DivergedException(error.Message.TrimEnd('.'));
         }
     }
@@ -54,15 +58,15 @@ public sealed class RolloutModels(EncoderDecoder student, EncoderDecoder? teache
     public IReadOnlyList<Rollout> Score(IReadOnlyList<Rollout> rollouts)
     {
         student.eval();
-        teacherRows?.Forget();
-        var (q, p) = (new ModelTeacher(new EncoderDecoderScorer(student)), new ModelTeacher(teacherRows ?? (IReplyScorer)new EncoderDecoderScorer(teacher!)));
+        kept?.Forget();
+        var q = new ModelTeacher(new EncoderDecoderScorer(student));
         var scored = new Rollout[rollouts.Count];
         foreach (var group in MixtureStream.Cut(rollouts.Select((rollout, i) => (Rollout: rollout, Place: i)), r => r.Rollout.Sample, batchTokens))
         {
             var batch = new Batch([.. group.Select(r => r.Rollout.Sample)]);
             var own = Labels(q, batch);
             double[] others;
-            using (clock?.Teacher()) others = Labels(p, batch);
+            using (clock?.Teacher()) others = Labels(judge!, batch);
             var at = 0;
             foreach (var (rollout, place) in group)
             {
@@ -80,7 +84,9 @@ public sealed class RolloutModels(EncoderDecoder student, EncoderDecoder? teache
         team.Dispose();
     }
 
-    private static double[] Labels(ModelTeacher model, Batch batch)
+    private IRunner Bridged(IRunner runner) => bridge is null ? runner : bridge(runner);
+
+    private static double[] Labels(ITeacher model, Batch batch)
     {
         using var rows = model.Score(batch);
         return rows.Labels();

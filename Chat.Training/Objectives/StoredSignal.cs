@@ -13,10 +13,11 @@ namespace Chat.Training.Objectives;
 public sealed record StoredSignal(SignalKind Kind, int Width, int[] Ids, float[] Logprobs, float[] Tails, float[] Labels)
 {
     /// <summary>Takes a batch's rows apart into replies.</summary>
-    /// <param name="full">A full signal's rows.</param>
+    /// <param name="full">A full signal's rows, or stored ones of the very kind that is wanted.</param>
     /// <param name="k">The best so many are kept; 0: all.</param>
     public static StoredSignal[] Of(ITeacherRows full, Batch batch, int vocabulary, int k)
     {
+        if (full is StoredRows { Signals: var said } && said.All(s => s.Kind == (k > 0 ? SignalKind.TopK : SignalKind.Full) && s.Width == (k > 0 ? k : vocabulary))) return [.. said];
         var labels = full.Labels();
         var signals = new StoredSignal[batch.Size];
         var at = 0;
@@ -50,6 +51,9 @@ public sealed class StoredRows(IReadOnlyList<StoredSignal> signals) : ITeacherRo
     private readonly float[] logprobs = [.. signals.SelectMany(s => s.Logprobs)], tails = [.. signals.SelectMany(s => s.Tails)];
 
     public SignalKind Kind => signals[0].Kind;
+
+    /// <summary>One a reply.</summary>
+    public IReadOnlyList<StoredSignal> Signals => signals;
 
     public (Tensor P, Tensor Q) Align(int from, int count, Tensor q)
     {

@@ -82,6 +82,7 @@ public sealed class TrajectorySource
     /// <summary>The adaptive scheme learns that validation was made.</summary>
     public void Validated(double loss)
     {
+        if (!double.IsFinite(loss)) return;                                                // nothing was held out
         if (lastValidation is { } last && loss >= last + ValidationSlack) ownShare = Math.Min(1, ownShare + OwnShareStep);
         lastValidation = loss;
     }

@@ -11,6 +11,7 @@ using Chat.Training.Commands;
 using Chat.Training.Data;
 using Chat.Training.Evaluation;
 using Chat.Training.Methods;
+using Chat.Training.Objectives;
 using Chat.Training.Recipes;
 using Spectre.Console;
 using TorchSharp;
@@ -114,6 +115,9 @@ public sealed partial class JobRun(TrainingJob job, WorkerFolders folders, Plugi
         // A file of a command line may name any place; a request may not lead out of the worker's folders.
         if (names.OfType<string>().FirstOrDefault(name => Path.IsPathRooted(name) || name.Split('/', '\\').Contains("..")) is { } outside)
             throw new RecipeException($"Recipe: '{outside}' leads out of the worker's folders; a job names runs, corpora, and model folders below the folder that the worker runs in.");
+        // Nor may it have the worker call an address, and show its key there.
+        if (distil.FirstOrDefault(d => d.Teacher is { } teacher && TeacherHost.IsAddress(teacher)) is { } calls)
+            throw new RecipeException($"Recipe: distil.teacher: '{calls.Teacher}' is an address, and a job may not make the worker call any; name a run, or a model folder below the folder that the worker runs in, or train with 'train' on the command line.");
         if (job.Register && (recipe.Card is not { } card || !PlainName().IsMatch(card.Id))) throw new RecipeException("Recipe: card.id names the model that is to be registered: 1 to 64 letters, digits, dots and dashes, a letter or digit first.");
         if (job.Evaluate && recipe.Validation.Count == 0) throw new RecipeException("Recipe: validation names no corpus, so there is nothing to evaluate the model on; name one, or ask with \"evaluate\": false.");
         return recipe;

@@ -127,6 +127,7 @@ public sealed class ModelHostTests
             () => host.Client.UndrainAsync(new(), headers).ResponseAsync,
             () => HearAsync(host, Request("m1", ""), headers),
             () => host.Client.Score(new(), headers).ResponseStream.MoveNext(CancellationToken.None),
+            () => host.Client.Vocabulary(new(), headers).ResponseStream.MoveNext(CancellationToken.None),
         ];
 
         foreach (var call in calls) Assert.Equal(StatusCode.Unauthenticated, (await Assert.ThrowsAsync<RpcException>(call)).StatusCode);

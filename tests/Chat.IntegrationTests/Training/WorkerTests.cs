@@ -172,6 +172,7 @@ public sealed class WorkerTests
             (r => r["model"]!["heads"] = 0, "model: all sizes must be positive"),
             (r => r["stages"]![0]!["mixture"]![0]!["corpus"] = "nothing", "No corpus 'nothing'. Here are:"),
             (r => r["start"] = "../../etc", "leads out of the worker's folders"),
+            (r => { r["stages"]![0]!["method"] = "kd"; r["stages"]![0]!["distil"] = new JsonObject { ["teacher"] = "http://127.0.0.1:9/wise" }; }, "a job may not make the worker call any"),
             (r => r["heldOut"] = "(", "Invalid pattern"),
             (r => r["stages"]![0]!["learningRate"] = 1e30, "Lower the stage's learningRate"),
         })

@@ -128,6 +128,29 @@ public sealed class DecoderFolderTests : IDisposable
     }
 
     [Fact]
+    public async Task With_pieces_and_bytes_it_chats_and_keeps_a_form()
+    {
+        var config = TinyDecoder.Families["llama3"] with { VocabularySize = 464, MaxPositions = 256, Start = 1, Ends = [2] };
+        using (var model = TinyDecoder.Build(config)) DecoderWeights.Save(model, folder.At("model.safetensors"));
+        File.WriteAllText(folder.At("config.json"), DecoderConfigFile.ToJson(config));
+        File.WriteAllText(folder.At("tokenizer_config.json"), """{"chat_template":"{{ bos_token }}{% for m in messages %}[INST] {{ m.content }} [/INST]{% endfor %}","bos_token":"<s>","eos_token":"</s>"}""");
+        File.Copy(Golden.At("pieces/legacy/tokenizer.json"), folder.At("tokenizer.json"), overwrite: true);
+        File.Delete(folder.At("generation_config.json"));
+
+        var opened = ModelFolder.Open(folder.Path);
+        var tokenizer = Assert.IsType<PieceMergeTokenizer>(opened.Tokenizer);
+        Assert.Equal(new SpecialTokens(1, 2, 2, 0), tokenizer.Special);
+        Assert.Equal([1, .. tokenizer.Encode("[INST] hello </s> [/INST]")], ServedModel.OnKernels(opened).Reader!.Read([new(ChatRole.User, "hello </s>")]).Context);
+        using var models = Serve(ServedModel.OnKernels(opened));
+        foreach (var strategy in new[] { "greedy", "sample" })
+        {
+            var text = "";
+            await foreach (var chunk in models.GenerateAsync(new() { RequestId = "r", Model = models.Models[0].Id, Messages = [new(ChatRole.User, "hello")], Decoding = new JsonObject { ["strategy"] = strategy, ["guidedRegex"] = " ?(é|你){1,2}\\n\\n", ["maxTokens"] = 40 } }, TestContext.Current.CancellationToken)) text += chunk.Text;
+            Assert.Matches("^ ?(é|你){1,2}\n\n$", text);
+        }
+    }
+
+    [Fact]
     public void A_template_beside_the_configuration_is_read_first_and_a_bad_file_is_named()
     {
         File.WriteAllText(folder.At("chat_template.jinja"), "{{ 1 }}");

@@ -64,6 +64,25 @@ public sealed class ScoreTests : IDisposable
     }
 
     [Fact]
+    public async Task A_report_may_be_of_the_reply_alone_and_at_another_temperature()
+    {
+        await models.LoadAsync(ServedModel.OnKernels(folder));
+        var full = await models.ScoreAsync(Wish with { Full = true }, CancellationToken.None);
+        var alone = await models.ScoreAsync(Wish, CancellationToken.None);
+        var warm = await models.ScoreAsync(Wish with { Full = true, Temperature = 2 }, CancellationToken.None);
+
+        Assert.Equal(full.Select(place => place.Logprob), alone.Select(place => place.Logprob));
+        Assert.All(alone, place => Assert.True(place is { Ids.Length: 0, Logprobs.Length: 0, Tail: null }));
+        foreach (var (cold, place) in full.Zip(warm))
+        {
+            var total = Math.Log(cold.Logprobs.Sum(l => Math.Exp(l / 2)));
+            Assert.Equal(cold.Logprobs.Select(l => (float)(l / 2 - total)), place.Logprobs, (a, b) => Math.Abs(a - b) < 1e-4);
+        }
+        foreach (var wrong in new[] { 0, -1, 101, double.NaN })
+            Assert.Equal("temperature", (await Assert.ThrowsAsync<GenerationException>(() => models.ScoreAsync(Wish with { Temperature = wrong }, CancellationToken.None))).Parameter);
+    }
+
+    [Fact]
     public async Task A_scored_reply_changes_nothing_for_those_beside_it()
     {
         await models.LoadAsync(ServedModel.OnKernels(folder));

@@ -81,7 +81,7 @@ public sealed class RolloutTests : IDisposable
         student.eval();
         teacher.eval();
         var tokens = new TokenTable([.. Enumerable.Range(0, 40).Select(i => $"<{i}>")], [.. Enumerable.Range(0, 40).Select(i => new[] { (byte)(60 + i) })], separator: 2);
-        using var models = new RolloutModels(student, teacher, tokens, longest: 10, batchTokens: 200, threads: 1, scratch);
+        using var models = new RolloutModels(student, teacher, tokens, longest: 10, batchTokens: 200, threads: 1, scratch, judge: new ModelTeacher(new EncoderDecoderScorer(teacher)));
         int[][] contexts = [.. Enumerable.Range(0, 30).Select(i => (int[])[20 + i % 15, 21, 3])];
         foreach (var source in new[] { ReplySource.Student, ReplySource.Teacher, ReplySource.Mixed, ReplySource.Filtered })
         {
@@ -114,7 +114,7 @@ public sealed class RolloutTests : IDisposable
         teacher.eval();
         var counted = new Counted(new EncoderDecoderScorer(teacher));
         using var kept = new KeptRows(counted);
-        using var models = new RolloutModels(student, teacher, Tokens, longest: 10, batchTokens: 60, threads: 1, scratch, teacherRows: kept);
+        using var models = new RolloutModels(student, teacher, Tokens, longest: 10, batchTokens: 60, threads: 1, scratch, judge: new ModelTeacher(kept), kept: kept);
         var random = new Random(3);
         Rollout[] rollouts = [.. Enumerable.Range(0, 30).Select(i => new Rollout(new([20 + i % 15, 21, 3], [.. Enumerable.Range(0, random.Next(1, 9)).Select(_ => random.Next(20, 40)), 2]), Author.Both))];
 

@@ -129,7 +129,7 @@ public sealed class DraftChangesTests : IDisposable
 
     private static InProcessChatModels Serving(params ServedModel[] models) => new(models, Catalog, null, new() { Rows = 4, OutputChunks = 2 }, TimeProvider.System, () => 4711);
 
-    private bool HasDraft(string id) => models.Offers.Single(o => o.Description.Id == id).Load.HasDraft;
+    private bool HasDraft(string id) => models.Offers.Single(o => o.Model.Description.Id == id).Load.HasDraft;
 
     private ServedModel Model(string id, long parameters = 10) => new()
     {

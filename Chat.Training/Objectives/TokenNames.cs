@@ -1,0 +1,30 @@
+using System.Text;
+using Chat.Models.Tokenizers;
+
+namespace Chat.Training.Objectives;
+
+/// <summary>What the ids of a model mean: what each writes; a special token has its name, and a row of scores that no token stands for has none.</summary>
+public sealed record TokenNames(IReadOnlyList<byte[]> Names, IReadOnlySet<int> Special)
+{
+    private static readonly byte[] None = [];
+
+    /// <param name="size">Scores of a row; a model may have more than tokens.</param>
+    public static TokenNames Of(HuggingFaceTokenizer tokenizer, int size) => new(
+        [.. Enumerable.Range(0, size).Select(id => id < tokenizer.VocabularySize ? tokenizer.RawBytes(id, first: false).ToArray() : None)],
+        Enumerable.Range(0, Math.Min(size, tokenizer.VocabularySize)).Where(tokenizer.IsSpecial).ToHashSet());
+
+    public int Count => Names.Count;
+
+    /// <summary>The first id that means something else in another vocabulary, or <c>null</c>. Equal sizes prove nothing, and other sizes nothing either while the rest stands for no token.</summary>
+    public int? FirstDifference(TokenNames other)
+    {
+        for (var id = 0; id < Math.Max(Count, other.Count); id++)
+            if (!NameOf(id).AsSpan().SequenceEqual(other.NameOf(id)) || Special.Contains(id) != other.Special.Contains(id)) return id;
+        return null;
+    }
+
+    /// <summary>A token as an error shows it.</summary>
+    public string Show(int id) => NameOf(id) is { Length: > 0 } name ? $"{(Special.Contains(id) ? "special " : "")}'{Encoding.UTF8.GetString(name)}'" : "no token";
+
+    private byte[] NameOf(int id) => id < Count ? Names[id] : None;
+}
