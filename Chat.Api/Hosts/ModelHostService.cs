@@ -3,6 +3,7 @@ using Chat.Domain.Generation;
 using Chat.Models.Checkpoints;
 using Chat.Models.Decoding;
 using Chat.Models.Engine;
+using Chat.Models.Tokenizers;
 using Google.Protobuf;
 using Grpc.Core;
 
@@ -34,7 +35,8 @@ internal sealed class ModelHostService(InProcessChatModels models, HostWork work
     {
         RefuseOtherContent(request.Model, request.ModelHash);
         var (part, size) = (new VocabularyPart(), 0);
-        foreach (var (id, (name, isSpecial)) in models.ModelOf(request.Model).TokenNames().Index())
+        var model = models.ModelOf(request.Model);
+        foreach (var (id, (name, isSpecial)) in VocabularyNames.Of(model.Tokenizer, model.Tokens.Count).Index())
         {
             part.Tokens.Add(ByteString.CopyFrom(name));
             if (isSpecial) part.Special.Add(id);

@@ -1,6 +1,5 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using System.Text.RegularExpressions;
 using Chat.Api.OpenAi;
 using Chat.Api.Registry;
 using Chat.Domain.Conversations;
@@ -9,7 +8,7 @@ using Chat.Domain.Training;
 namespace Chat.Api.Training;
 
 /// <summary>What can be said of a recipe without the trainer: its size and form, and the methods it names. The worker reads it to the end, and a job that it refuses fails with the reason.</summary>
-internal static partial class RecipeCheck
+internal static class RecipeCheck
 {
     private const int LargestRecipe = 256 * 1024, MostStages = 100;
 
@@ -22,7 +21,7 @@ internal static partial class RecipeCheck
         if (!JsonBody.HasWholeTexts(recipe)) throw ChatException.Invalid("A string in 'recipe' holds half a surrogate pair.");
 
         var read = JsonObject.Create(recipe.Clone())!;
-        if (Text(read, "name") is not { } name || !Name().IsMatch(name)) throw ChatException.Invalid("recipe.name is 1 to 64 letters, digits, dots and dashes, a letter or digit first.");
+        if (Text(read, "name") is not { } name || !TrainingJob.IsName(name)) throw ChatException.Invalid($"recipe.name is {TrainingJob.NameForm}.");
         if (!(read["seed"] is JsonValue seed && seed.TryGetValue<ulong>(out _))) throw ChatException.Invalid("recipe.seed is a whole number from 0 on.");
         if (read["stages"] is not JsonArray { Count: > 0 and <= MostStages } stages) throw ChatException.Invalid($"recipe.stages is a list of 1 to {MostStages} stages.");
         for (var i = 0; i < stages.Count; i++) CheckStage(stages[i], $"recipe.stages[{i}]", plugins);
@@ -41,7 +40,4 @@ internal static partial class RecipeCheck
     }
 
     private static string? Text(JsonObject of, string key) => of[key] is JsonValue value && value.TryGetValue<string>(out var text) ? text : null;
-
-    [GeneratedRegex("^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")]
-    private static partial Regex Name();
 }

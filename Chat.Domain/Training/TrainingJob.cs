@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
+using System.Text.RegularExpressions;
 
 namespace Chat.Domain.Training;
 
@@ -26,7 +27,7 @@ public sealed class JobStateWords() : JsonStringEnumConverter<JobState>(System.T
 /// <param name="Recipe">A training recipe; its <c>name</c> names the run.</param>
 /// <param name="Evaluate">Whether the finished model's scores are measured and put into its card.</param>
 /// <param name="Register">Whether the run becomes a model folder with a card that gateways and hosts can load.</param>
-public sealed record TrainingJob(string Id, string Tenant, string SubmittedBy, DateTimeOffset SubmittedAt, JsonObject Recipe, bool Evaluate, bool Register)
+public sealed partial record TrainingJob(string Id, string Tenant, string SubmittedBy, DateTimeOffset SubmittedAt, JsonObject Recipe, bool Evaluate, bool Register)
 {
     /// <summary>Version of the stored form.</summary>
     public int Schema { get; init; } = 1;
@@ -34,6 +35,15 @@ public sealed record TrainingJob(string Id, string Tenant, string SubmittedBy, D
     /// <summary>The run's name.</summary>
     [JsonIgnore]
     public string Name => (string?)Recipe["name"] ?? "";
+
+    /// <summary>What <see cref="IsName"/> takes, in words.</summary>
+    public const string NameForm = "1 to 64 letters, digits, dots and dashes, a letter or digit first";
+
+    /// <summary>Whether a text can name a run or a model that a job makes: both become folders.</summary>
+    public static bool IsName(string text) => Form().IsMatch(text);
+
+    [GeneratedRegex("^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")]
+    private static partial Regex Form();
 }
 
 /// <summary>How far a job is, as its worker last said. Kept with the job, also when it has ended.</summary>

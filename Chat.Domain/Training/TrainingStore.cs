@@ -55,6 +55,9 @@ public static class TrainingStore
             local token, untilMs, worker, device = string.match(held, '^(%d+)|(%d+)|([^|]*)|([^|]*)$')
             return token, tonumber(untilMs), worker, device
         end
+        local function hold(id, token, leaseMs, worker, device)
+            redis.call('HSET', leases, id, token .. '|' .. string.format('%d', now + tonumber(leaseMs)) .. '|' .. worker .. '|' .. device)
+        end
         local function alive(id)
             local token, untilMs = lease(id)
             return token and untilMs > now
@@ -118,7 +121,7 @@ public static class TrainingStore
             local token, untilMs, holder, where = lease(id)
             if where == device and untilMs > now then
                 if holder ~= worker then return {} end
-                redis.call('HSET', leases, id, token .. '|' .. string.format('%d', now + tonumber(leaseMs)) .. '|' .. worker .. '|' .. device)
+                hold(id, token, leaseMs, worker, device)
                 return {id, token, redis.call('HGET', jobs, id)}
             end
         end
@@ -138,7 +141,7 @@ public static class TrainingStore
                     local token = string.format('%d', redis.call('INCR', fence))
                     redis.call('HSET', attempts, id, string.format('%d', tonumber(times) + 1) .. ',' .. step)
                     redis.call('HSET', states, id, 'running')
-                    redis.call('HSET', leases, id, token .. '|' .. string.format('%d', now + tonumber(leaseMs)) .. '|' .. worker .. '|' .. device)
+                    hold(id, token, leaseMs, worker, device)
                     return {id, token, redis.call('HGET', jobs, id)}
                 end
             end
@@ -151,7 +154,7 @@ public static class TrainingStore
         local id, mine, leaseMs, json, saved = unpack(ARGV)
         local token, untilMs, worker, device = lease(id)
         if token ~= mine then return 'lost' end
-        redis.call('HSET', leases, id, token .. '|' .. string.format('%d', now + tonumber(leaseMs)) .. '|' .. worker .. '|' .. device)
+        hold(id, token, leaseMs, worker, device)
         redis.call('HSET', progress, id, json)
         local times, step = string.match(redis.call('HGET', attempts, id) or '1,0', '^(%d+),(%d+)$')
         if tonumber(saved) > tonumber(step) then redis.call('HSET', attempts, id, '1,' .. saved) end

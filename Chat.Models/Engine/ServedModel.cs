@@ -1,4 +1,3 @@
-using System.Text;
 using System.Text.Json.Nodes;
 using Chat.Domain.Generation;
 using Chat.Models.Architectures;
@@ -39,16 +38,6 @@ public sealed record ServedModel
     public void RequireDraft(ServedModel draft)
     {
         if (!Tokens.MeansTheSameAs(draft.Tokens)) throw new CheckpointException(CheckpointErrors.BadConfig, $"{draft.Description.Id} is said to be the draft of {Description.Id}, but their vocabularies differ.");
-    }
-
-    /// <summary>What each id writes, from 0 on; special tokens have their names, and a row of scores that no token stands for has none.</summary>
-    public IEnumerable<(byte[] Name, bool IsSpecial)> TokenNames()
-    {
-        for (var id = 0; id < Tokens.Count; id++)
-            yield return id >= Tokenizer.VocabularySize ? ([], false)
-                : Tokenizer is HuggingFaceTokenizer named ? (named.RawBytes(id, first: false).ToArray(), named.IsSpecial(id))
-                : Tokenizer is EvaTokenizer eva ? (Encoding.UTF8.GetBytes(eva.Text([id])), eva.Bytes(id).IsEmpty)
-                : (Tokens.Bytes(id).ToArray(), Tokens.Bytes(id).IsEmpty);
     }
 
     /// <summary>A model folder, run by the kernels of this process. Weights are read when the runner is made; libtorch never is.</summary>

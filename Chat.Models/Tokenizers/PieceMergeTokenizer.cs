@@ -13,7 +13,6 @@ public sealed class PieceMergeTokenizer : PieceTokenizer
     private readonly Dictionary<string, int> ids;                                           // pieces that text may become
     private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> idsOfSpans;
     private readonly Dictionary<(int Left, int Right), (int Rank, int Id)> merges = [];
-    private readonly int?[] byteIds;
     private readonly int? unknown;
 
     /// <exception cref="CheckpointException"><c>bad_config</c>: an id twice, or a merge or an unknown token that is not in the vocabulary.</exception>
@@ -26,7 +25,7 @@ public sealed class PieceMergeTokenizer : PieceTokenizer
             merges[(Known(left, left, right), Known(right, left, right))] = (rank, Known(left + right, left, right));      // of a pair twice the last counts
         ids = file.Vocabulary.Where(entry => !IsSpecial(entry.Value)).ToDictionary(StringComparer.Ordinal);
         idsOfSpans = ids.GetAlternateLookup<ReadOnlySpan<char>>();
-        byteIds = [.. Enumerable.Range(0, 256).Select(value => file.Rules.ByteFallback && ids.TryGetValue(PieceRules.ByteName(value), out var token) ? token : (int?)null)];
+        TakeBytes(ids);
         foreach (var (pair, made) in merges)
             if (IsSpecial(made.Id)) merges.Remove(pair);
 
@@ -66,19 +65,16 @@ public sealed class PieceMergeTokenizer : PieceTokenizer
     {
         var symbols = new List<int>(text.Length);
         var unknowns = 0;                                                                   // not written yet
-        Span<byte> bytes = stackalloc byte[4];
         for (var at = 0; at < text.Length;)
         {
-            Rune.DecodeFromUtf16(text.AsSpan(at), out var rune, out var units);
+            Rune.DecodeFromUtf16(text.AsSpan(at), out _, out var units);
             if (idsOfSpans.TryGetValue(text.AsSpan(at, units), out var id))
             {
                 WriteUnknown();
                 symbols.Add(id);
             }
             // As there: what is unknown is written behind the bytes that follow it. Only vocabularies that lack some bytes can tell.
-            else if (bytes[..rune.EncodeToUtf8(bytes)] is var values && HaveTokens(values))
-                foreach (var value in values) symbols.Add(byteIds[value]!.Value);
-            else if (unknown is not null) unknowns++;
+            else if (!TryWriteBytes(text.Substring(at, units), symbols) && unknown is not null) unknowns++;
             at += units;
         }
         WriteUnknown();
@@ -89,12 +85,5 @@ public sealed class PieceMergeTokenizer : PieceTokenizer
             if (unknowns > 0) symbols.AddRange(Enumerable.Repeat(unknown!.Value, file.FusesUnknown ? 1 : unknowns));
             unknowns = 0;
         }
-    }
-
-    private bool HaveTokens(ReadOnlySpan<byte> values)
-    {
-        foreach (var value in values)
-            if (byteIds[value] is null) return false;
-        return true;
     }
 }

@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace Chat.Models.Tokenizers;
 
 /// <summary>What the tokenizers of SentencePiece's pieces have in common: all but how a text is cut into pieces. Thread-safe and immutable.</summary>
@@ -6,6 +8,7 @@ public abstract class PieceTokenizer : HuggingFaceTokenizer
     private readonly PieceRules rules;
     private readonly byte[]?[] bytes, firstBytes;           // by id; null where no token stands
     private readonly bool[] isByte;
+    private int[]? byteIds;                                 // of each byte, −1 where it has no token; null without fallback
 
     private protected PieceTokenizer(PieceRules rules, IReadOnlyCollection<(string Piece, int Id)> pieces, SpecialTokens special) : base(rules.Surroundings, special)
     {
@@ -32,6 +35,22 @@ public abstract class PieceTokenizer : HuggingFaceTokenizer
         foreach (var split in rules.Splitters)
             pieces = pieces.SelectMany(piece => split(piece.Text, piece.AtStart).Select((part, at) => (part, piece.AtStart && at == 0 && part[0] == piece.Text[0])));
         foreach (var (piece, _) in pieces) Segment(WellFormed(piece), found);
+    }
+
+    /// <summary>Tells, at construction, which pieces text may become.</summary>
+    private protected void TakeBytes(Dictionary<string, int> ids)
+    {
+        if (rules.ByteFallback) byteIds = [.. Enumerable.Range(0, 256).Select(value => ids.GetValueOrDefault(PieceRules.ByteName(value), -1))];
+    }
+
+    /// <summary>Adds the tokens of a text's bytes, where what is unknown is written so and each has one.</summary>
+    private protected bool TryWriteBytes(string text, List<int> found)
+    {
+        if (byteIds is null) return false;
+        var values = Encoding.UTF8.GetBytes(text);
+        if (values.Any(value => byteIds[value] < 0)) return false;
+        found.AddRange(values.Select(value => byteIds[value]));
+        return true;
     }
 
     /// <summary>Cuts a text into pieces.</summary>

@@ -17,7 +17,6 @@ public sealed class UnigramTokenizer : PieceTokenizer
     private readonly string[] sorted;                       // pieces that text may become, in ordinal order
     private readonly int[] sortedIds;
     private readonly Dictionary<char, (int From, int To)> byLetter = [];
-    private readonly int[]? byteIds;
     private readonly double unknownScore;
 
     /// <exception cref="CheckpointException"><c>bad_config</c>: an id outside the vocabulary, or a piece without text or score.</exception>
@@ -37,7 +36,7 @@ public sealed class UnigramTokenizer : PieceTokenizer
             byLetter[sorted[from][0]] = (from, to);
         }
         unknownScore = file.Pieces.Min(piece => piece.Score) - UnknownPenalty;
-        if (file.Rules.ByteFallback) byteIds = [.. Enumerable.Range(0, 256).Select(value => ids.GetValueOrDefault(PieceRules.ByteName(value), -1))];
+        TakeBytes(ids);
     }
 
     /// <summary>Viterbi over all cuts of a text into pieces.</summary>
@@ -98,8 +97,7 @@ public sealed class UnigramTokenizer : PieceTokenizer
     private void Write(string piece, List<int> found)
     {
         if (ids.TryGetValue(piece, out var id)) found.Add(id);
-        else if (byteIds is not null && Encoding.UTF8.GetBytes(piece) is var values && values.All(value => byteIds[value] >= 0)) found.AddRange(values.Select(value => byteIds[value]));
-        else found.Add(file.Unknown);
+        else if (!TryWriteBytes(piece, found)) found.Add(file.Unknown);
     }
 
     private static CheckpointException Bad(string what) => new(CheckpointErrors.BadConfig, $"The tokenizer's {what}.");

@@ -1,4 +1,3 @@
-using System.Text;
 using Chat.Models.Architectures;
 using Chat.Models.Decoding;
 using Chat.Models.Tokenizers;
@@ -15,7 +14,7 @@ namespace Chat.Training.Methods;
 /// </summary>
 public sealed class HeldOutReplies : IDisposable
 {
-    private readonly ITextTokenizer tokenizer;
+    private readonly HuggingFaceTokenizer tokenizer;
     private readonly RolloutModels models;
     private readonly (int[] Context, Response Expected)[] prompts;
 
@@ -23,7 +22,7 @@ public sealed class HeldOutReplies : IDisposable
     /// <param name="most">Prompts of all corpora together.</param>
     /// <param name="scratch">A folder for the weights on their way from torch to the kernels.</param>
     /// <exception cref="InvalidDataException">A corpus without a held-out reply.</exception>
-    public HeldOutReplies(EncoderDecoder model, IReadOnlyList<(string Name, IReadOnlyList<Document> Documents)> corpora, int most, ITextTokenizer tokenizer, SampleLimits limits, int threads, string scratch)
+    public HeldOutReplies(EncoderDecoder model, IReadOnlyList<(string Name, IReadOnlyList<Document> Documents)> corpora, int most, HuggingFaceTokenizer tokenizer, SampleLimits limits, int threads, string scratch)
     {
         this.tokenizer = tokenizer;
         models = new(model, null, TokenTable.From(tokenizer, model.Config.VocabularySize), limits.MaxReply, limits.MaxContext + limits.MaxReply, threads, scratch);
@@ -41,7 +40,7 @@ public sealed class HeldOutReplies : IDisposable
     public ReplyFigures Score()
     {
         var replies = models.Write(ReplySource.Student, new() { Temperature = 0 }, [.. prompts.Select(p => p.Context)], 0, 0);
-        return Figures([.. prompts.Zip(replies, (prompt, reply) => prompt.Expected with { Text = Text(reply.Labels) })]);
+        return Figures([.. prompts.Zip(replies, (prompt, reply) => prompt.Expected with { Text = tokenizer.Decode(reply.Labels, skipSpecial: true) })]);
     }
 
     public static ReplyFigures Figures(IReadOnlyList<Response> responses)
@@ -51,11 +50,4 @@ public sealed class HeldOutReplies : IDisposable
     }
 
     public void Dispose() => models.Dispose();
-
-    private string Text(int[] labels)
-    {
-        var bytes = new List<byte>();
-        foreach (var id in labels) bytes.AddRange(tokenizer.Bytes(id));                     // an end token has none
-        return Encoding.UTF8.GetString([.. bytes]);
-    }
 }

@@ -55,10 +55,10 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
         var clock = new WorkClock(time);
         var tokenizer = new ByteLevelTokenizer(TokenizerJson.Load(folder.Tokenizer), Tokenization.TokenizerFile.Tokens);
         List<IDisposable> held = [];
-        OpenTeacher? teacher = null;
-        ITeacher? signal = null;
         try
         {
+            OpenTeacher? teacher = null;
+            ITeacher? signal = null;
             if (objective.NeedsTeacher)
             {
                 held.Add(teacher = new(distil.Teacher!, runs, TokenNames.Of(tokenizer, model.Config.VocabularySize), Bridge(distil), model.WeightType, objective.Delivery.NeedsLogprobs, hosts, time));
@@ -71,19 +71,18 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
                     signal = words;
                 }
             }
+            var vocabulary = TokenTable.From(tokenizer, model.Config.VocabularySize);
+            var models = new RolloutModels(model, teacher?.Model, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root, teacher?.Judge(SignalKind.Sampled, 0, 1), teacher is null ? null : teacher.Writer, clock, teacher?.Kept);
+            held.Add(models);
+            var trajectories = new TrajectorySource(objective.Replies, objective.Delivery.NeedsLogprobs, models, at => Stream(sources, at), stage.BatchTokens, stage.Accumulate, recipe.Seed, cursor?.Trajectories);
+            var text = objective.TextWeight == 0 ? null : Stream([.. distil.Text!.Select(source)], cursor?.Text);
+            return new(new DistillationWork(objective, new EncoderDecoderScorer(model), signal, trajectories, text, new(cursor?.Alarm), clock), tokens, held);
         }
         catch
         {
             foreach (var each in held) each.Dispose();
             throw;
         }
-
-        var vocabulary = TokenTable.From(tokenizer, model.Config.VocabularySize);
-        var models = new RolloutModels(model, teacher?.Model, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root, teacher?.Judge(SignalKind.Sampled, 0, 1), teacher is null ? null : teacher.Writer, clock, teacher?.Kept);
-        held.Add(models);
-        var trajectories = new TrajectorySource(objective.Replies, objective.Delivery.NeedsLogprobs, models, at => Stream(sources, at), stage.BatchTokens, stage.Accumulate, recipe.Seed, cursor?.Trajectories);
-        var text = objective.TextWeight == 0 ? null : Stream([.. distil.Text!.Select(source)], cursor?.Text);
-        return new(new DistillationWork(objective, new EncoderDecoderScorer(model), signal, trajectories, text, new(cursor?.Alarm), clock), tokens, held);
     }
 
     /// <summary>The stage's objective as its recipe wants it; <c>null</c> where it has a method.</summary>

@@ -9,9 +9,11 @@ public sealed record TokenNames(IReadOnlyList<byte[]> Names, IReadOnlySet<int> S
     private static readonly byte[] None = [];
 
     /// <param name="size">Scores of a row; a model may have more than tokens.</param>
-    public static TokenNames Of(HuggingFaceTokenizer tokenizer, int size) => new(
-        [.. Enumerable.Range(0, size).Select(id => id < tokenizer.VocabularySize ? tokenizer.RawBytes(id, first: false).ToArray() : None)],
-        Enumerable.Range(0, Math.Min(size, tokenizer.VocabularySize)).Where(tokenizer.IsSpecial).ToHashSet());
+    public static TokenNames Of(ITextTokenizer tokenizer, int size)
+    {
+        var names = VocabularyNames.Of(tokenizer, size).ToArray();
+        return new([.. names.Select(n => n.Name)], Enumerable.Range(0, size).Where(id => names[id].IsSpecial).ToHashSet());
+    }
 
     public int Count => Names.Count;
 

@@ -2,7 +2,6 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
-using System.Text.RegularExpressions;
 using Chat.Domain.Generation;
 using Chat.Domain.Plugins;
 using Chat.Domain.Training;
@@ -25,7 +24,7 @@ namespace Chat.Training.Worker;
 public sealed record WorkerFolders(string Data, string Runs, string Models, int Threads);
 
 /// <summary>One job from its recipe to a registered model. Doing it again after it was cut off anywhere goes on and ends in the same content. All of it on the calling thread; <see cref="Progress"/> may be read from any.</summary>
-public sealed partial class JobRun(TrainingJob job, WorkerFolders folders, PluginCatalog plugins, TimeProvider time)
+public sealed class JobRun(TrainingJob job, WorkerFolders folders, PluginCatalog plugins, TimeProvider time)
 {
     private const string RecipeName = "recipe.json";
 
@@ -103,7 +102,7 @@ public sealed partial class JobRun(TrainingJob job, WorkerFolders folders, Plugi
 
     private TrainingRecipe Recipe(out string text)
     {
-        if (!PlainName().IsMatch(job.Name)) throw new RecipeException("Recipe: name is 1 to 64 letters, digits, dots and dashes, a letter or digit first.");
+        if (!TrainingJob.IsName(job.Name)) throw new RecipeException($"Recipe: name is {TrainingJob.NameForm}.");
         text = job.Recipe.ToJsonString(RecipeFile.Json);
         var recipe = RecipeFile.Parse<TrainingRecipe>(text, "Recipe").Checked();
         var distil = recipe.Stages.Select(s => s.Distil).OfType<DistilRecipe>().ToArray();
@@ -118,7 +117,7 @@ public sealed partial class JobRun(TrainingJob job, WorkerFolders folders, Plugi
         // Nor may it have the worker call an address, and show its key there.
         if (distil.FirstOrDefault(d => d.Teacher is { } teacher && TeacherHost.IsAddress(teacher)) is { } calls)
             throw new RecipeException($"Recipe: distil.teacher: '{calls.Teacher}' is an address, and a job may not make the worker call any; name a run, or a model folder below the folder that the worker runs in, or train with 'train' on the command line.");
-        if (job.Register && (recipe.Card is not { } card || !PlainName().IsMatch(card.Id))) throw new RecipeException("Recipe: card.id names the model that is to be registered: 1 to 64 letters, digits, dots and dashes, a letter or digit first.");
+        if (job.Register && (recipe.Card is not { } card || !TrainingJob.IsName(card.Id))) throw new RecipeException($"Recipe: card.id names the model that is to be registered: {TrainingJob.NameForm}.");
         if (job.Evaluate && recipe.Validation.Count == 0) throw new RecipeException("Recipe: validation names no corpus, so there is nothing to evaluate the model on; name one, or ask with \"evaluate\": false.");
         return recipe;
     }
@@ -135,7 +134,4 @@ public sealed partial class JobRun(TrainingJob job, WorkerFolders folders, Plugi
         try { return new RunFolder(Run).Newest; }
         catch (IOException) { return null; }      // an old one went while they were read
     }
-
-    [GeneratedRegex("^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")]
-    private static partial Regex PlainName();
 }

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Chat.Domain.Plugins;
 using Chat.Models.Architectures;
 using Chat.Models.Decoding;
@@ -65,7 +64,6 @@ internal sealed class DistillationStudy(string folder, int seeds, int steps, int
 
     private string Data => Path.Combine(folder, "data");
     private string Runs => Path.Combine(folder, "runs");
-    private string Results => Path.Combine(folder, "results.jsonl");
 
     /// <returns>All arms under all seeds.</returns>
     public IReadOnlyList<Outcome> Run(IReadOnlyCollection<string>? only, int atOnce, CancellationToken stop)
@@ -79,31 +77,23 @@ internal sealed class DistillationStudy(string folder, int seeds, int steps, int
         Follow(Recipe(TeacherRun, 0, new(96, 256, 3, 2, 2, HeadWidth: 32), start: null, "sample-mean", null, 1500, 0.003), stop);
         using var teacher = Model(TeacherRun);
         var judge = new StudentJudge(teacher, Tokenizer(), Questions(), BatchTokens);
-        var known = File.Exists(Results) ? File.ReadLines(Results).Select(l => JsonSerializer.Deserialize<Outcome>(l, JournalEntry.Json)!).ToList() : [];
+        var known = new Outcomes(folder, say);
         var arms = Arms.Where(a => only is null || only.Contains(a.Name)).ToArray();
-        var sync = new Lock();
         Parallel.ForEach(Enumerable.Range(1, seeds), new() { MaxDegreeOfParallelism = atOnce, CancellationToken = stop }, seed =>
         {
             var start = $"start-{seed}";
             Follow(Recipe(start, seed, Student, start: null, "sample-mean", null, 500, 0.004), stop);
-            foreach (var (arm, number) in arms.Select((arm, i) => (arm, i)))
+            foreach (var arm in arms)
             {
-                lock (sync)
-                    if (known.Any(o => o.Arm == arm.Name && o.Seed == seed)) continue;
+                if (known.Has(arm.Name, seed)) continue;
                 var name = $"{new string([.. arm.Name.Where(char.IsAsciiLetterOrDigit)])}-{Array.IndexOf([.. Arms], arm)}-{seed}";
                 var state = Follow(Recipe(name, seed, Student, start, arm.Method, arm.Distil is null ? null : arm.Distil with { Teacher = TeacherRun }, steps, 0.001), stop);
                 if (stop.IsCancellationRequested) return;
                 using var student = Model(name);
-                var outcome = judge.Judge(arm.Name, seed, student, state.Seconds);
-                lock (sync)
-                {
-                    known.Add(outcome);
-                    File.AppendAllText(Results, JsonSerializer.Serialize(outcome, JournalEntry.Json) + "\n");
-                    say(outcome.ToString());
-                }
+                known.Add(judge.Judge(arm.Name, seed, student, state.Seconds));
             }
         });
-        return known;
+        return known.All;
     }
 
     private static ModelRecipe Student { get; } = new(32, 96, 2, 1, 1, HeadWidth: 16, MaxContext: MaxContext, MaxReply: MaxReply);

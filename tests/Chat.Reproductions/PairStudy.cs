@@ -1,12 +1,13 @@
-using System.Text.Json;
 using System.Text.RegularExpressions;
 using Chat.Domain.Plugins;
 using Chat.Models.Architectures;
 using Chat.Models.Checkpoints;
+using Chat.Models.Tokenizers;
 using Chat.Training.Data;
 using Chat.Training.Evaluation;
 using Chat.Training.Methods;
 using Chat.Training.Recipes;
+using Chat.Training.Tokenization;
 using static TorchSharp.torch;
 
 namespace Chat.Reproductions;
@@ -42,8 +43,6 @@ internal sealed class PairStudy(string folder, TrainingRecipe recipe, string sta
         .. new[] { "KD", "SeqKD" }.SelectMany(arm => new[] { ("teacher NLL", arm, "SFT"), ("Rouge-L", "SFT", arm) }),
     ];
 
-    private string Results => Path.Combine(folder, "results.jsonl");
-
     /// <returns>All arms under all seeds; of start and teacher only the seed of what they write differs.</returns>
     public IReadOnlyList<Outcome> Run(CancellationToken stop)
     {
@@ -51,8 +50,8 @@ internal sealed class PairStudy(string folder, TrainingRecipe recipe, string sta
         Directory.CreateDirectory(folder);
         using var judged = ModelFolder.Open(teacher).LoadModel(dtype: ScalarType.Float32);
         using var started = ModelFolder.Open(start).LoadModel(dtype: ScalarType.Float32);
-        var judge = new StudentJudge(judged, EncoderDecoderLikelihood.Tokenizer(ModelFolder.Open(teacher)), Questions(), recipe.Stages[^1].BatchTokens);
-        var known = File.Exists(Results) ? File.ReadLines(Results).Select(l => JsonSerializer.Deserialize<Outcome>(l, JournalEntry.Json)!).ToList() : [];
+        var judge = new StudentJudge(judged, new ByteLevelTokenizer(TokenizerJson.Load(Path.Combine(teacher, TokenizerFiles.HuggingFace)), TokenizerFile.Tokens), Questions(), recipe.Stages[^1].BatchTokens);
+        var known = new Outcomes(folder, say);
         for (var seed = 1; seed <= seeds; seed++)
         {
             Judge(Teacher, seed, () => (judged, 0));
@@ -68,22 +67,25 @@ internal sealed class PairStudy(string folder, TrainingRecipe recipe, string sta
                 });
             }
         }
-        return known;
+        return known.All;
 
         void Judge(string arm, int seed, Func<(EncoderDecoder Model, double Seconds)> make)
         {
-            if (known.Any(o => o.Arm == arm && o.Seed == seed)) return;
+            if (known.Has(arm, seed)) return;
             var (model, seconds) = make();
             known.Add(judge.Judge(arm, seed, model, seconds));
             if (model != judged && model != started) model.Dispose();
-            File.AppendAllText(Results, JsonSerializer.Serialize(known[^1], JournalEntry.Json) + "\n");
-            say(known[^1].ToString());
         }
     }
 
     private TrainingRecipe Recipe(Arm arm, int seed) => (recipe with
     {
-        Name = $"{arm.Name}-{seed}", Seed = (ulong)(500 + seed), Start = start, Tokenizer = new(From: start), EmbeddingScale = 1, Card = null,
+        Name = $"{arm.Name}-{seed}",
+        Seed = (ulong)(500 + seed),
+        Start = start,
+        Tokenizer = new(From: start),
+        EmbeddingScale = 1,
+        Card = null,
         Stages =
         [
             recipe.Stages[^1] with

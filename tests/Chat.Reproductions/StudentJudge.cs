@@ -1,4 +1,3 @@
-using System.Text;
 using Chat.Models.Architectures;
 using Chat.Models.Decoding;
 using Chat.Models.Tokenizers;
@@ -34,12 +33,12 @@ internal sealed record Question(string Language, Answered Answered);
 internal sealed class StudentJudge
 {
     private readonly EncoderDecoder teacher;
-    private readonly ITextTokenizer tokenizer;
+    private readonly HuggingFaceTokenizer tokenizer;
     private readonly Question[] questions;
     private readonly int batchTokens;
     private readonly Sample[] prompts, teacherReplies;
 
-    public StudentJudge(EncoderDecoder teacher, ITextTokenizer tokenizer, Question[] questions, int batchTokens)
+    public StudentJudge(EncoderDecoder teacher, HuggingFaceTokenizer tokenizer, Question[] questions, int batchTokens)
     {
         (this.teacher, this.tokenizer, this.questions, this.batchTokens) = (teacher, tokenizer, questions, batchTokens);
         var scorer = new EncoderDecoderLikelihood(teacher, tokenizer);
@@ -52,7 +51,7 @@ internal sealed class StudentJudge
     {
         var written = Write(student, (ulong)seed);
         var (own, others) = (StateComparison.Compare(teacher, student, written), StateComparison.Compare(teacher, student, teacherReplies));
-        var responses = questions.Zip(written, (q, w) => new Response(Text(w.Labels), [q.Answered.Reply], q.Language, q.Answered.Context)).ToArray();
+        var responses = questions.Zip(written, (q, w) => new Response(tokenizer.Decode(w.Labels, skipSpecial: true), [q.Answered.Reply], q.Language, q.Answered.Context)).ToArray();
         var all = Bootstrap.All(responses.Length);
         var excess = ModelMetrics.ExcessError([.. own.Select(s => new Trajectory(1, [.. s.Select(t => t.Forward)]))], [.. others.Select(s => new Trajectory(1, [.. s.Select(t => t.Forward)]))]);
         return new(arm, seed,
@@ -71,12 +70,5 @@ internal sealed class StudentJudge
             return [.. models.Write(ReplySource.Student, new(), [.. prompts.Select(p => p.Context)], seed, 0).Zip(prompts, (reply, p) => new Sample(p.Context, reply.Labels))];
         }
         finally { Directory.Delete(scratch, recursive: true); }
-    }
-
-    private string Text(int[] labels)
-    {
-        var bytes = new List<byte>();
-        foreach (var id in labels) bytes.AddRange(tokenizer.Bytes(id));
-        return Encoding.UTF8.GetString([.. bytes]);
     }
 }
