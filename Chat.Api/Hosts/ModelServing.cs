@@ -114,22 +114,12 @@ internal sealed class ModelServing
     // Apart from the rest, because naming a device loads libtorch.
     private static Func<ModelFolder, ServedModel> OnTorch(ModelsOptions options)
     {
-        LibtorchLoader.Require();
-        var device = DeviceOf(options.Device);
+        torch.Device device;
+        try { device = ComputeDevice.Open(options.Device); }
+        catch (ArgumentException error) { throw new InvalidOperationException($"Models:Device {error.Message}", error); }
         return folder => Pinned(ServedModel.OnTorch(folder, device, options.Type), options);
     }
 
     private static ServedModel Pinned(ServedModel model, ModelsOptions options) =>
         model with { Pins = options.Pins.Where(pin => pin.Value.Model == model.Description.Id).ToDictionary(pin => pin.Key, pin => pin.Value.SystemPrompt) };
-
-    private static torch.Device DeviceOf(string name)
-    {
-        try
-        {
-            var device = torch.device(name);
-            if (device.type == DeviceType.CPU || torch.cuda.is_available()) return device;
-        }
-        catch (Exception e) when (e is ArgumentException or FormatException or InvalidOperationException) { }
-        throw new InvalidOperationException($"Models:Device '{name}' is not to be had here: cpu, or cuda, cuda:1 … where a CUDA libtorch (CHAT_LIBTORCH) finds such a GPU.");
-    }
 }

@@ -19,13 +19,14 @@ public static class LibtorchLoader
     private const string FolderVariable = "CHAT_LIBTORCH";
     private const string SpinVariable = "GOMP_SPINCOUNT";
     private const string ShortSpin = "1000";
+    private const string CudaPart = "libtorch_cuda.so";
     private static readonly Lock Gate = new();
     private static readonly Dictionary<string, nint> Loaded = [];
     private static bool registered;
 
     // Each needs the ones before it; those of CUDA must come before anything asks whether there is a GPU, the answer is kept for ever.
     private static readonly (string File, bool Required)[] LoadOrder =
-        [("libc10.so", true), ("libtorch_cpu.so", true), ("libc10_cuda.so", false), ("libtorch_cuda.so", false), ("libtorch.so", true)];
+        [("libc10.so", true), ("libtorch_cpu.so", true), ("libc10_cuda.so", false), (CudaPart, false), ("libtorch.so", true)];
 
     /// <summary>The folder libtorch is, or will be, loaded from.</summary>
     /// <exception cref="DllNotFoundException">No folder has it; the message lists those tried.</exception>
@@ -79,6 +80,7 @@ public static class LibtorchLoader
         if (Loaded.Count > 0) return Loaded;
         var folder = Folder;
         LetThreadsSleep();
+        if (File.Exists(Path.Combine(folder, CudaPart))) KeepAttentionFromPlanning();
         foreach (var (file, required) in LoadOrder)
         {
             var path = Path.Combine(folder, file);
@@ -95,6 +97,16 @@ public static class LibtorchLoader
     {
         if (Environment.GetEnvironmentVariable("OMP_WAIT_POLICY") is null && Environment.GetEnvironmentVariable(SpinVariable) is null)
             _ = SetVariable(SpinVariable, ShortSpin, 1);        // fails for want of memory only; then it is merely slow
+    }
+
+    /// <summary>
+    /// On Hopper libtorch prefers cuDNN's attention, which plans anew for each new number of rows and keys: 40 ms of a decode step, and of each batch of new lengths in training (BENCHMARKS.md). Its
+    /// other kernels need no plan. The name of the switch changed between versions; both are read from the process's own environment.
+    /// </summary>
+    private static void KeepAttentionFromPlanning()
+    {
+        _ = SetVariable("TORCH_CUDNN_SDPA_DEPRIORITIZED", "1", 0);
+        _ = SetVariable("TORCH_CUDNN_SDPA_PREFERRED", "0", 0);
     }
 
     private static nint TorchSharpNative(Assembly assembly)

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Chat.Domain.Plugins;
+using Chat.Models.Libtorch;
 using Chat.Training.Data;
 using Chat.Training.Methods;
 using Chat.Training.Recipes;
@@ -19,20 +20,21 @@ public sealed class TrainCommand(PluginCatalog plugins, TimeProvider time, IAnsi
         var runs = new Option<DirectoryInfo>("--runs") { Description = "Folder of runs", DefaultValueFactory = _ => new DirectoryInfo("runs") };
         var threads = new Option<int>("--threads") { Description = "Threads of the arithmetic: 1 on a machine that does other work, at most its cores else; a run is repeatable bit for bit only with the same number", DefaultValueFactory = _ => 2 };
         threads.Validators.Add(result => { if (result.Tokens.Count == 1 && int.TryParse(result.Tokens[0].Value, CultureInfo.InvariantCulture, out var count) && count < 1) result.AddError($"--threads is {count} (at least 1)."); });
+        var device = DeviceOption.Create();
         var command = new Command("train", """
             Follows a training recipe: vocabulary, then its stages. Ctrl-C saves a checkpoint and stops; the same command goes on from it, as does a
             run that was killed, from its newest checkpoint. The run folder gets journal.jsonl, loss.png and checkpoints.
-            """) { recipe, data, runs, threads };
+            """) { recipe, data, runs, threads, device };
         command.SetAction((parse, cancel) => Task.FromResult(Train(
-            parse.GetValue(recipe)!.FullName, parse.GetValue(data)!.FullName, parse.GetValue(runs)!.FullName, parse.GetValue(threads), cancel)));
+            parse.GetValue(recipe)!.FullName, parse.GetValue(data)!.FullName, parse.GetValue(runs)!.FullName, parse.GetValue(threads), parse.GetValue(device)!, cancel)));
         return command;
     }
 
-    public int Train(string recipePath, string data, string runs, int threads, CancellationToken stop)
+    public int Train(string recipePath, string data, string runs, int threads, string device, CancellationToken stop)
     {
         torch.set_num_threads(threads);
         var recipe = RecipeFile.Read<TrainingRecipe>(recipePath).Checked();
-        var run = new TrainingRun(recipe, RecipeFile.Hash(recipePath), runs, new CorpusFolder(data), plugins, time);
+        var run = new TrainingRun(recipe, RecipeFile.Hash(recipePath), runs, new CorpusFolder(data), plugins, time, device: ComputeDevice.Open(device));
         RunState state = null!;
         console.Progress().AutoRefresh(true).Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
             .Start(progress =>

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using Chat.Domain.Plugins;
+using Chat.Models.Libtorch;
 using Chat.Training.Worker;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -14,7 +15,7 @@ public sealed class WorkerCommand(PluginCatalog plugins, TimeProvider time)
 {
     private static readonly TimeSpan LongestStep = TimeSpan.FromMinutes(5);
 
-    private sealed record Request(string Redis, string Device, double Lease, WorkerFolders Folders);
+    private sealed record Request(string Redis, string Exclusive, double Lease, WorkerFolders Folders);
 
     public Command Create()
     {
@@ -23,11 +24,12 @@ public sealed class WorkerCommand(PluginCatalog plugins, TimeProvider time)
         var runs = new Option<DirectoryInfo>("--runs") { Description = "Folder of runs; workers that share it go on with each other's jobs", DefaultValueFactory = _ => new DirectoryInfo("runs") };
         var models = new Option<DirectoryInfo>("--models") { Description = "Where finished models are put, a folder named by content each: the folder 'models' in a gateway's Data:Folder", Required = true };
         var threads = new Option<int>("--threads") { Description = "Threads of the arithmetic; a job is repeatable bit for bit only with the same number", DefaultValueFactory = _ => 2 };
-        var device = new Option<string>("--device") { Description = "Name of what only one worker may use at a time", DefaultValueFactory = _ => Environment.MachineName + "/cpu" };
+        var device = DeviceOption.Create();
+        var exclusive = new Option<string?>("--exclusive") { Description = "Name of what only one worker may use at a time [default: this machine's device]" };
         var lease = new Option<double>("--lease") { Description = "Seconds without a sign of life after which another worker takes the job up", DefaultValueFactory = _ => 15 };
         AtLeast(threads, 1);
         lease.Validators.Add(result => { if (result.Tokens is [var token] && !(double.TryParse(token.Value, CultureInfo.InvariantCulture, out var value) && value is >= 1 and <= 3600)) result.AddError($"--lease is {token.Value} (1 to 3600 seconds)."); });
-        device.Validators.Add(result => { if (result.Tokens is [var token] && (token.Value.Length is 0 or > 100 || token.Value.Contains('|', StringComparison.Ordinal))) result.AddError("--device is a name of 1 to 100 characters without '|'."); });
+        exclusive.Validators.Add(result => { if (result.Tokens is [var token] && (token.Value.Length is 0 or > 100 || token.Value.Contains('|', StringComparison.Ordinal))) result.AddError("--exclusive is a name of 1 to 100 characters without '|'."); });
         var command = new Command("worker", """
             Runs as a service: takes training jobs that operators submit at a gateway (POST /api/training/jobs), one at a time on each device, tells how far they are, and registers finished models.
             A job is trained, exported, evaluated and registered. It goes on bit for bit after anything: a worker that is asked to end (Ctrl-C, SIGTERM) gives it back with a checkpoint; when one is killed,
@@ -43,22 +45,23 @@ public sealed class WorkerCommand(PluginCatalog plugins, TimeProvider time)
               curl -X POST localhost:5080/api/models/HASH/load
               curl -X POST 'localhost:5080/api/models/HASH/load?host=NAME'
             A gateway without a Redis keeps its own store in its data folder: --redis '!Chat.Api/data/store/garnet.sock'.
-            Two workers beside each other on one machine: give each a --device of its own. Figures and spans go to OTEL_EXPORTER_OTLP_ENDPOINT where that is set.
-            """) { redis, data, runs, models, threads, device, lease };
-        command.SetAction((parse, cancel) => RunAsync(new(parse.GetValue(redis)!, parse.GetValue(device)!, parse.GetValue(lease),
-            new(parse.GetValue(data)!.FullName, parse.GetValue(runs)!.FullName, parse.GetValue(models)!.FullName, parse.GetValue(threads))), cancel));
+            Two workers beside each other on one machine: give each an --exclusive name of its own. Figures and spans go to OTEL_EXPORTER_OTLP_ENDPOINT where that is set.
+            """) { redis, data, runs, models, threads, device, exclusive, lease };
+        command.SetAction((parse, cancel) => RunAsync(new(parse.GetValue(redis)!, parse.GetValue(exclusive) ?? $"{Environment.MachineName}/{parse.GetValue(device)}", parse.GetValue(lease),
+            new(parse.GetValue(data)!.FullName, parse.GetValue(runs)!.FullName, parse.GetValue(models)!.FullName, parse.GetValue(threads), parse.GetValue(device)!)), cancel));
         return command;
     }
 
     private async Task<int> RunAsync(Request request, CancellationToken cancel)
     {
+        if (request.Folders.Device != ComputeDevice.Cpu) ComputeDevice.Open(request.Folders.Device);        // a wrong one must not wait for the first job
         foreach (var folder in new[] { request.Folders.Runs, request.Folders.Models }) Directory.CreateDirectory(folder);
         var builder = Host.CreateApplicationBuilder();
         builder.Logging.AddFilter("Microsoft.Hosting.Lifetime", LogLevel.Warning);
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = LongestStep);
         var name = $"{Environment.MachineName.Replace('|', '-')}-{Environment.ProcessId}-{Guid.NewGuid().ToString("N")[..6]}";
         var lease = TimeSpan.FromSeconds(request.Lease);
-        builder.Services.AddSingleton(services => JobQueue.Open(request.Redis, name, request.Device, lease, time, services.GetRequiredService<ILogger<JobQueue>>()));
+        builder.Services.AddSingleton(services => JobQueue.Open(request.Redis, name, request.Exclusive, lease, time, services.GetRequiredService<ILogger<JobQueue>>()));
         builder.Services.AddSingleton(services => new TrainingWorker(services.GetRequiredService<JobQueue>(), request.Folders, lease, plugins, time, services.GetRequiredService<ILogger<TrainingWorker>>()));
         builder.Services.AddHostedService(services => services.GetRequiredService<TrainingWorker>());
         var host = builder.Build();

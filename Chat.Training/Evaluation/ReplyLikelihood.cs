@@ -36,7 +36,7 @@ public sealed class EncoderDecoderLikelihood(EncoderDecoder model, ITextTokenize
         {
             using var scope = NewDisposeScope();
             var batch = new Batch([.. numbers.Select(n => samples[n])]);
-            var losses = Likelihood.TokenLosses(model, batch).data<float>().ToArray();                  // [B·T]
+            var losses = Likelihood.TokenLosses(model, batch).cpu().data<float>().ToArray();                  // [B·T]
             for (var b = 0; b < numbers.Count; b++)
                 result[numbers[b]] = [.. losses.AsSpan(b * batch.ReplyLength, samples[numbers[b]].Labels.Length).ToArray().Select(loss => -(double)loss)];
         }

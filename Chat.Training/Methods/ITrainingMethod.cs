@@ -21,7 +21,7 @@ public interface ITrainingMethod
 [Plugin("sample-mean", Paper = "arXiv:2108.01547", Summary = "Maximum likelihood, mean over samples of their token means")]
 public sealed class SampleMean : ITrainingMethod
 {
-    public Tensor Loss(EncoderDecoder model, Batch batch) => (Likelihood.TokenLosses(model, batch) * batch.SampleMeanWeights().flatten()).sum();
+    public Tensor Loss(EncoderDecoder model, Batch batch) => (Likelihood.TokenLosses(model, batch) * batch.SampleMeanWeights(model.WeightDevice).flatten()).sum();
 
     public double Weight(Batch batch) => batch.Size;
 }
@@ -42,8 +42,9 @@ public static class Likelihood
     public static Tensor TokenLosses(EncoderDecoder model, Batch batch)
     {
         using var scope = NewDisposeScope();
-        var logits = model.Score(model.Hidden(batch.Contexts(), batch.Mask(), batch.Replies(), batch.ReplySegments()));      // [B T V]
+        var device = model.WeightDevice;
+        var logits = model.Score(model.Hidden(batch.Contexts(device), batch.Mask(device), batch.Replies(device), batch.ReplySegments(device)));      // [B T V]
         var rows = logits.flatten(0, 1).to_type(ScalarType.Float32);                                    // [B·T V]
-        return nn.functional.cross_entropy(rows, batch.Labels().flatten(), ignore_index: -100, reduction: nn.Reduction.None).MoveToOuterDisposeScope();
+        return nn.functional.cross_entropy(rows, batch.Labels(device).flatten(), ignore_index: -100, reduction: nn.Reduction.None).MoveToOuterDisposeScope();
     }
 }

@@ -22,8 +22,8 @@ public sealed class MasterAdamW : IDisposable
         using var gradients = no_grad();
         slots = [.. weights.Select(w => (w.Name, w.Weight,
             w.Weight.detach().to_type(ScalarType.Float32).clone().DetachFromDisposeScope(),
-            zeros(w.Weight.shape, ScalarType.Float32).DetachFromDisposeScope(),
-            zeros(w.Weight.shape, ScalarType.Float32).DetachFromDisposeScope()))];
+            zeros(w.Weight.shape, ScalarType.Float32, w.Weight.device).DetachFromDisposeScope(),
+            zeros(w.Weight.shape, ScalarType.Float32, w.Weight.device).DetachFromDisposeScope()))];
     }
 
     /// <summary>Updates made so far.</summary>

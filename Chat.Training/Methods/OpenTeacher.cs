@@ -19,10 +19,10 @@ internal sealed class OpenTeacher : IDisposable
 
     /// <param name="name">A run in <paramref name="runs"/>, a model folder, or a model host's address with the model's id.</param>
     /// <param name="ours">The student's vocabulary.</param>
-    /// <param name="type">Of the weights in this process.</param>
+    /// <param name="type">Of the weights in this process, which lie on <paramref name="device"/>.</param>
     /// <param name="keeps">Whether the same replies are asked about more than once, so that what it reads is worth <see cref="Kept"/>.</param>
     /// <exception cref="RecipeException">There is no such teacher, or it speaks another vocabulary and there is no bridge.</exception>
-    public OpenTeacher(string name, string runs, TokenNames ours, IVocabularyBridge? bridge, ScalarType type, bool keeps, TeacherHostOptions hosts, TimeProvider time)
+    public OpenTeacher(string name, string runs, TokenNames ours, IVocabularyBridge? bridge, ScalarType type, Device device, bool keeps, TeacherHostOptions hosts, TimeProvider time)
     {
         (this.name, this.bridge, this.ours) = (name, bridge, ours);
         try
@@ -34,7 +34,7 @@ internal sealed class OpenTeacher : IDisposable
             }
             else
             {
-                (Model, theirs, hash) = Open(name, runs, type);
+                (Model, theirs, hash) = Open(name, runs, type, device);
                 if (keeps && bridge is null) Kept = new(new EncoderDecoderScorer(Model));                 // a bridge asks about samples of its own making
             }
             if (bridge is null && theirs.FirstDifference(ours) is { } id)
@@ -108,12 +108,12 @@ internal sealed class OpenTeacher : IDisposable
     }
 
     /// <summary>A run's newest weights, or a model folder's, in evaluation mode.</summary>
-    private static (EncoderDecoder, TokenNames, Lazy<string>) Open(string name, string runs, ScalarType type)
+    private static (EncoderDecoder, TokenNames, Lazy<string>) Open(string name, string runs, ScalarType type, Device device)
     {
-        if (Run(name, runs) is { } run) return Opened(run.LoadModel(type), run.Tokenizer, run.Newest!);
+        if (Run(name, runs) is { } run) return Opened(run.LoadModel(type, device: device), run.Tokenizer, run.Newest!);
         RequireFolder(name, runs);
         var folder = ModelFolder.Open(name);
-        return folder.Decoder is null ? Opened(folder.LoadModel(dtype: type), Path.Combine(name, TokenizerFiles.HuggingFace), name)
+        return folder.Decoder is null ? Opened(folder.LoadModel(device, type), Path.Combine(name, TokenizerFiles.HuggingFace), name)
             : throw new RecipeException($"distil.teacher: '{name}' is a decoder-only model, and students are encoder-decoders.");
     }
 

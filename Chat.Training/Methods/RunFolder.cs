@@ -184,18 +184,27 @@ public sealed class RunFolder(string path)
         {
             if (!file.Entries.TryGetValue(name, out var entry) || !entry.Shape.SequenceEqual(value.shape))
                 throw new InvalidDataException($"Checkpoint {folder}: '{name}' is missing or not [{string.Join(' ', value.shape)}].");
-            file.Read(entry, 0, value.bytes);
+            Read(file, entry, value);
         }
         optimiser.Publish();
+    }
+
+    private static void Read(SafetensorsFile file, TensorEntry entry, Tensor value)
+    {
+        using var scope = NewDisposeScope();
+        using var gradients = no_grad();
+        var here = value.device.type == TorchSharp.DeviceType.CPU ? value : empty(value.shape, value.dtype);
+        file.Read(entry, 0, here.bytes);
+        if (here.Handle != value.Handle) value.copy_(here);
     }
 
     /// <summary>A checkpoint's model, in evaluation mode.</summary>
     /// <param name="checkpoint">Its folder; <c>null</c>: the newest.</param>
     /// <exception cref="CheckpointException">The run has no shape yet.</exception>
     /// <exception cref="InvalidOperationException">It has no checkpoint.</exception>
-    public EncoderDecoder LoadModel(ScalarType dtype, string? checkpoint = null)
+    public EncoderDecoder LoadModel(ScalarType dtype, string? checkpoint = null, Device? device = null)
     {
-        var model = new EncoderDecoder(EncoderDecoderConfig.Load(Config), seed: null, dtype: dtype);
+        var model = new EncoderDecoder(EncoderDecoderConfig.Load(Config), seed: null, device, dtype);
         using var weights = new MasterAdamW(model.named_parameters(), 0);
         LoadTensors(weights, weightsOnly: true, checkpoint);
         model.eval();

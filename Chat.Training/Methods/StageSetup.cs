@@ -52,7 +52,7 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
         }
 
         var distil = stage.Distil ?? new();
-        var clock = new WorkClock(time);
+        var clock = new WorkClock(time, model.WeightDevice);
         var tokenizer = new ByteLevelTokenizer(TokenizerJson.Load(folder.Tokenizer), Tokenization.TokenizerFile.Tokens);
         List<IDisposable> held = [];
         try
@@ -61,7 +61,7 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
             ITeacher? signal = null;
             if (objective.NeedsTeacher)
             {
-                held.Add(teacher = new(distil.Teacher!, runs, TokenNames.Of(tokenizer, model.Config.VocabularySize), Bridge(distil), model.WeightType, objective.Delivery.NeedsLogprobs, hosts, time));
+                held.Add(teacher = new(distil.Teacher!, runs, TokenNames.Of(tokenizer, model.Config.VocabularySize), Bridge(distil), model.WeightType, model.WeightDevice, objective.Delivery.NeedsLogprobs, hosts, time));
                 teacher.CheckLengths(stage);
                 signal = teacher.Judge(SignalKind.Full, distil.Cache is null || teacher.SendsBest ? distil.TopK : 0, objective.Temperature);
                 if (distil.Cache is { } file)

@@ -32,7 +32,7 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
             var began = time.GetTimestamp();
             var step = state.Step + 1;
             var rate = Schedule.Rate(stage, step);
-            if (stage.Dropout > 0) Generator.Default.manual_seed((long)(RandomStream.Of(seed, "dropout " + stage.Name, step).Next() >> 1));       // modules draw their masks from torch's own stream
+            if (stage.Dropout > 0) SeedTorch((long)(RandomStream.Of(seed, "dropout " + stage.Name, step).Next() >> 1));
             UpdateReport update;
             double norm;
             try
@@ -75,6 +75,13 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
         }
         Save(state, optimiser);
         return state;
+    }
+
+    /// <summary>Modules draw their masks from torch's own stream, of which each device has one.</summary>
+    private void SeedTorch(long seed)
+    {
+        if (model.WeightDevice.type == DeviceType.CPU) Generator.Default.manual_seed(seed);
+        else cuda.manual_seed_all(seed);
     }
 
     /// <summary>Why a stage ends before its last step; <c>null</c>: it does not. A function of the state, so a run that was killed here ends here.</summary>

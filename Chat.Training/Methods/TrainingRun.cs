@@ -20,7 +20,8 @@ namespace Chat.Training.Methods;
 /// </summary>
 /// <param name="runs">Folder with one folder a run.</param>
 /// <param name="hosts">How a teacher at a model host is asked.</param>
-public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string runs, CorpusFolder corpora, PluginCatalog plugins, TimeProvider time, TeacherHostOptions? hosts = null)
+/// <param name="device">What computes; the CPU when <c>null</c>. A run may go on on another one, though bit for bit only on the CPU.</param>
+public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string runs, CorpusFolder corpora, PluginCatalog plugins, TimeProvider time, TeacherHostOptions? hosts = null, Device? device = null)
 {
     private readonly RunFolder folder = new(Path.Combine(runs, recipe.Name));
     private readonly Regex heldOut = new(recipe.HeldOut, RegexOptions.CultureInvariant);
@@ -80,7 +81,7 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
 
         foreach (var stage in recipe.Stages.SkipWhile(s => s.Name != state.Stage).ToArray())
         {
-            using var model = new EncoderDecoder(Shape(recipe.Model, encoder.VocabularySize, stage.Dropout), recipe.Seed, dtype: ScalarType.BFloat16);
+            using var model = new EncoderDecoder(Shape(recipe.Model, encoder.VocabularySize, stage.Dropout), recipe.Seed, device, ScalarType.BFloat16);
             using var optimiser = new MasterAdamW(model.named_parameters(), stage.WeightDecay);
             Restore(optimiser, state);
             var heldOutSet = new HeldOutSet(recipe.Validation.Select(name => (name, HeldOut(name, encoder))), new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens);

@@ -28,8 +28,9 @@ public sealed class EncoderDecoderScorer(EncoderDecoder model) : IReplyScorer
     public Tensor Hidden(Batch batch)
     {
         using var scope = NewDisposeScope();
-        var hidden = model.Hidden(batch.Contexts(), batch.Mask(), batch.Replies(), batch.ReplySegments());                     // [B T C]
-        return hidden.flatten(0, 1).index_select(0, batch.LabelPlaces()).MoveToOuterDisposeScope();     // [N C]
+        var device = model.WeightDevice;
+        var hidden = model.Hidden(batch.Contexts(device), batch.Mask(device), batch.Replies(device), batch.ReplySegments(device));      // [B T C]
+        return hidden.flatten(0, 1).index_select(0, batch.LabelPlaces(device)).MoveToOuterDisposeScope();     // [N C]
     }
 
     public Tensor Scores(Tensor hidden) => model.Score(hidden);

@@ -4,13 +4,14 @@ using Chat.Models.Decoding;
 using Chat.Models.Engine;
 using Chat.Models.Kernels;
 using Chat.Training.Methods;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Chat.Training.Objectives;
 
 /// <summary>
-/// A student under training and its teacher as the engine that serves runs them: weights on the kernels, lossless, the student's packed anew whenever it is to write. Log-probabilities that
-/// losses use are torch's, so that before the first update q/q_old is 1. One thread.
+/// A student under training and its teacher as the engine that serves runs them: on a CPU weights on the kernels, lossless, the student's packed anew whenever it is to write; on a GPU the weights
+/// where they are. Log-probabilities that losses use are torch's, so that before the first update q/q_old is 1. One thread.
 /// </summary>
 /// <param name="teacher">Who writes; <c>null</c> where none does.</param>
 /// <param name="longest">Tokens of a reply at most, the end token counted.</param>
@@ -24,18 +25,18 @@ public sealed class RolloutModels(
     EncoderDecoder student, EncoderDecoder? teacher, TokenTable tokens, int longest, int batchTokens, int threads, string scratch,
     ITeacher? judge = null, Func<IRunner, IRunner>? bridge = null, WorkClock? clock = null, KeptRows? kept = null) : IRolloutModels, IDisposable
 {
-    private const int Rows = 64;
     private const long CacheBytes = 256L << 20;
     private readonly Team team = new(threads);
-    private readonly RolloutWriter writer = new(tokens, Rows);
+    private readonly RolloutWriter writer = new(tokens, RowsOn(student));
     private IRunner? teacherRunner;
 
     public WrittenReply[] Write(ReplySource source, Trajectories how, IReadOnlyList<int[]> contexts, ulong seed, long number)
     {
         using var timed = clock?.Sampling();
         if (source == ReplySource.Mixed && how.TeacherShare == 0) source = ReplySource.Student;
-        if (source != ReplySource.Student) teacherRunner ??= Bridged(OnKernels(teacher ?? throw new InvalidOperationException($"Replies of {source} need a teacher.")));
-        using var own = source == ReplySource.Teacher ? null : OnKernels(student);
+        if (source != ReplySource.Student) teacherRunner ??= Bridged(Open(teacher ?? throw new InvalidOperationException($"Replies of {source} need a teacher.")));
+        var training = student.training;
+        using var own = source == ReplySource.Teacher ? null : Open(student);
         WrittenReply[] Write(IRunner runner) => writer.Write(runner, contexts, longest, how.Temperature, seed, number);
         try
         {
@@ -52,6 +53,10 @@ public sealed class RolloutModels(
             // Nothing can be drawn from NaN: the teacher is broken, or else the student has diverged.
             if (source != ReplySource.Student) TeacherNumbers.Require(Labels(judge!, new Batch([new Methods.Sample(contexts[0], [tokens.Separator])])));
             throw new DivergedException(error.Message.TrimEnd('.'));
+        }
+        finally
+        {
+            student.train(training);
         }
     }
 
@@ -92,6 +97,11 @@ public sealed class RolloutModels(
         return rows.Labels();
     }
 
+    private IRunner Open(EncoderDecoder model) => model.WeightDevice.type == DeviceType.CPU ? OnKernels(model) : new TorchRunner(model, RowsOn(model));
+
+    /// <summary>Replies written side by side. A step of a small model takes a GPU about as long for one row as for hundreds.</summary>
+    private static int RowsOn(EncoderDecoder model) => model.WeightDevice.type == DeviceType.CPU ? 64 : 256;
+
     private CpuRunner OnKernels(EncoderDecoder model)
     {
         var path = Path.Combine(scratch, "writing.part");
@@ -99,7 +109,7 @@ public sealed class RolloutModels(
         {
             EvaWeights.Save(model, path, dtype: model.WeightType);
             using var checkpoint = Checkpoint.OpenFile(path);
-            return new CpuRunner(model.Config, checkpoint, Rows, WeightFormat.Exact, team, cacheBytes: CacheBytes);
+            return new CpuRunner(model.Config, checkpoint, RowsOn(model), WeightFormat.Exact, team, cacheBytes: CacheBytes);
         }
         catch (CheckpointException error) when (error.Kind == CheckpointErrors.NonFinite)
         {

@@ -10,8 +10,11 @@ namespace Chat.Training.Objectives;
 /// </summary>
 public static class RowLoss
 {
-    /// <summary>Rows of scores computed together.</summary>
+    /// <summary>Rows of scores computed together on a CPU.</summary>
     public const int ChunkRows = 512;
+
+    /// <summary>A GPU needs more at once to be busy.</summary>
+    public static int ChunkRowsOn(Device device) => device.type == DeviceType.CPU ? ChunkRows : 2048;
 
     /// <param name="terms">One for each reply of the batch.</param>
     /// <param name="teacher">Needed where a term measures a divergence.</param>
@@ -19,7 +22,7 @@ public static class RowLoss
     /// <param name="temperature">Both sides' scores are divided by it before a divergence is measured, which then counts T²-fold so that its gradient keeps its size (Hinton et al., arXiv:1503.02531).</param>
     /// <exception cref="ArgumentException">A divergence and no teacher, or one that says too little.</exception>
     public static LossParts Backward(
-        IReplyScorer student, RolloutBatch batch, IReadOnlyList<ReplyTerms> terms, ITeacherRows? teacher, double normaliser, double temperature = 1, int chunkRows = ChunkRows)
+        IReplyScorer student, RolloutBatch batch, IReadOnlyList<ReplyTerms> terms, ITeacherRows? teacher, double normaliser, double temperature = 1, int? chunkRows = null)
     {
         foreach (var term in terms)
             if (term.Measure is { } measure && (teacher is null || !measure.Supports(teacher.Kind)))
@@ -31,10 +34,11 @@ public static class RowLoss
         var parts = default(LossParts);
         var labels = batch.Batch.RowLabels();
         var rows = terms.SelectMany((term, i) => Enumerable.Range(0, batch.Rollouts[i].Length).Select(t => (Reply: i, Place: t))).ToArray();
-        for (var from = 0; from < rows.Length; from += chunkRows)
+        var most = chunkRows ?? ChunkRowsOn(leaf.device);
+        for (var from = 0; from < rows.Length; from += most)
         {
             using var chunk = NewDisposeScope();
-            var count = Math.Min(chunkRows, rows.Length - from);
+            var count = Math.Min(most, rows.Length - from);
             var scores = student.Scores(leaf.narrow(0, from, count));                                   // [n V]
             var logprobs = Logprobs(scores);
             List<Tensor> losses = [];
@@ -54,6 +58,9 @@ public static class RowLoss
         return (temperature == 1 ? wide : wide.Over(temperature)).log_softmax(-1).MoveToOuterDisposeScope();
     }
 
+    /// <summary>Each row's log-probability of its label: [n V] → [n].</summary>
+    internal static Tensor Chosen(Tensor logprobs, ReadOnlySpan<long> labels) => logprobs.gather(1, tensor(labels.ToArray(), device: logprobs.device).unsqueeze(1)).squeeze(1);
+
     /// <summary>Likelihood and policy gradient: what looks at the reply's own tokens.</summary>
     private static LossParts Tokens(RolloutBatch batch, IReadOnlyList<ReplyTerms> terms, ReadOnlySpan<(int Reply, int Place)> rows, Tensor logprobs, ReadOnlySpan<long> labels, double normaliser, List<Tensor> losses)
     {
@@ -72,8 +79,8 @@ public static class RowLoss
         var anyPolicy = Array.Exists(advantage, a => a != 0);
         if (!anyLikely && !anyPolicy) return default;
 
-        var chosen = logprobs.gather(1, tensor(labels.ToArray()).unsqueeze(1)).squeeze(1);               // [n] log q of the labels
-        Tensor Row(double[] values) => tensor(values, dtype: chosen.dtype);
+        var chosen = Chosen(logprobs, labels);                                                   // [n]
+        Tensor Row(double[] values) => tensor(values, dtype: chosen.dtype, device: chosen.device);
         var parts = default(LossParts);
         if (anyLikely)
         {
@@ -87,7 +94,7 @@ public static class RowLoss
             Tensor a = Row(advantage), low = Row([.. clip.Select(c => 1 - c)]), high = Row([.. clip.Select(c => 1 + c)]);
             var clipped = ratio.clamp(low, high);
             bool Has(Surrogate kind) => Array.Exists(surrogates, s => s == kind);
-            Tensor Where(Surrogate kind, Tensor value) => where(tensor(Array.ConvertAll(surrogates, s => s == kind)), value, zeros_like(value));
+            Tensor Where(Surrogate kind, Tensor value) => where(tensor(Array.ConvertAll(surrogates, s => s == kind), device: chosen.device), value, zeros_like(value));
             List<Tensor> kinds = [];
             if (Has(Surrogate.Plain)) kinds.Add(Where(Surrogate.Plain, -(ratio * a)));
             if (Has(Surrogate.Clipped)) kinds.Add(Where(Surrogate.Clipped, -(ratio.minimum(clipped) * a)));
@@ -113,10 +120,10 @@ public static class RowLoss
         {
             var members = group.ToArray();
             var all = members.Length == count;
-            var places = tensor(Array.ConvertAll(members, m => (long)m.Row));
+            var places = tensor(Array.ConvertAll(members, m => (long)m.Row), device: q.device);
             var parameter = Array.Exists(members, m => m.Term.Parameter is not null)
-                ? tensor(Array.ConvertAll(members, m => m.Term.Parameter ?? group.Key.Parameter), dtype: q.dtype).unsqueeze(1) : null;
-            var weights = tensor(Array.ConvertAll(members, m => m.Term.MeasureWeights[m.Place] * m.Term.Weight * temperature * temperature / normaliser), dtype: q.dtype);
+                ? tensor(Array.ConvertAll(members, m => m.Term.Parameter ?? group.Key.Parameter), dtype: q.dtype, device: q.device).unsqueeze(1) : null;
+            var weights = tensor(Array.ConvertAll(members, m => m.Term.MeasureWeights[m.Place] * m.Term.Weight * temperature * temperature / normaliser), dtype: q.dtype, device: q.device);
             var loss = (group.Key.Rows(all ? p : p.index_select(0, places), all ? q : q.index_select(0, places), parameter) * weights).sum();
             losses.Add(loss);
             sum += loss.ToDouble();

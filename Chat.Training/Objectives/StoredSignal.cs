@@ -35,12 +35,12 @@ public sealed record StoredSignal(SignalKind Kind, int Width, int[] Ids, float[]
                 continue;
             }
             var (best, ids) = p.topk(k, -1);
-            signals[b] = new(SignalKind.TopK, k, [.. ids.flatten().data<long>().ToArray().Select(id => (int)id)], Floats(best), Floats(TopKTeacher.Rest(p, ids)), own);
+            signals[b] = new(SignalKind.TopK, k, [.. ids.flatten().cpu().data<long>().ToArray().Select(id => (int)id)], Floats(best), Floats(TopKTeacher.Rest(p, ids)), own);
         }
         return signals;
     }
 
-    private static float[] Floats(Tensor x) => x.to_type(ScalarType.Float32).contiguous().data<float>().ToArray();
+    private static float[] Floats(Tensor x) => x.to_type(ScalarType.Float32).contiguous().cpu().data<float>().ToArray();
 }
 
 /// <summary>Rows of a batch put together from what was said about each of its replies. All of one kind and width.</summary>
@@ -57,10 +57,10 @@ public sealed class StoredRows(IReadOnlyList<StoredSignal> signals) : ITeacherRo
 
     public (Tensor P, Tensor Q) Align(int from, int count, Tensor q)
     {
-        var p = tensor(logprobs.AsSpan(from * width, count * width).ToArray(), [count, width]);
+        var p = tensor(logprobs.AsSpan(from * width, count * width).ToArray(), [count, width], device: q.device);
         if (Kind == SignalKind.Full) return (p, q);
-        var best = tensor(Array.ConvertAll(ids.AsSpan(from * width, count * width).ToArray(), id => (long)id), [count, width]);
-        return (cat([p, tensor(tails.AsSpan(from, count).ToArray()).unsqueeze(1)], 1), cat([q.gather(1, best), TopKTeacher.Rest(q, best)], 1));
+        var best = tensor(Array.ConvertAll(ids.AsSpan(from * width, count * width).ToArray(), id => (long)id), [count, width], device: q.device);
+        return (cat([p, tensor(tails.AsSpan(from, count).ToArray(), device: q.device).unsqueeze(1)], 1), cat([q.gather(1, best), TopKTeacher.Rest(q, best)], 1));
     }
 
     public double[] Labels() => [.. signals.SelectMany(s => s.Labels).Select(l => (double)l)];

@@ -66,7 +66,7 @@ public sealed class ModelTeacher(IReplyScorer model, double temperature = 1) : I
             {
                 using var scope = NewDisposeScope();
                 var count = Math.Min(RowLoss.ChunkRows, labels.Length - from);
-                Logprobs(from, count).gather(1, tensor(labels.AsSpan(from, count).ToArray()).unsqueeze(1)).squeeze(1).to_type(ScalarType.Float64).data<double>().CopyTo(found.AsSpan(from, count));
+                RowLoss.Chosen(Logprobs(from, count), labels.AsSpan(from, count)).to_type(ScalarType.Float64).cpu().data<double>().CopyTo(found.AsSpan(from, count));
             }
             return found;
         }
@@ -113,6 +113,6 @@ public sealed class TopKTeacher(ITeacher teacher, int k, int vocabulary) : ITeac
     {
         using var none = double.NegativeInfinity.ToScalar();
         var inside = zeros_like(logprobs, ScalarType.Bool).scatter(1, ids, ones_like(ids, ScalarType.Bool));
-        return ids.shape[1] == logprobs.shape[1] ? zeros([logprobs.shape[0], 1], logprobs.dtype).fill_(none) : logprobs.masked_fill(inside, none).logsumexp(-1, true);
+        return ids.shape[1] == logprobs.shape[1] ? zeros([logprobs.shape[0], 1], logprobs.dtype, logprobs.device).fill_(none) : logprobs.masked_fill(inside, none).logsumexp(-1, true);
     }
 }

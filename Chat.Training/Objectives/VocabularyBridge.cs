@@ -111,10 +111,10 @@ internal sealed class MappedTeacher : ITeacher
 
         public (Tensor P, Tensor Q) Align(int from, int count, Tensor q)
         {
-            if (Kind != SignalKind.Full) return rows.Align(from, count, q.index_select(1, tensor(back)));        // the best of both are found by the teacher's ids
+            if (Kind != SignalKind.Full) return rows.Align(from, count, q.index_select(1, tensor(back, device: q.device)));        // the best of both are found by the teacher's ids
             using var scope = NewDisposeScope();
-            var (p, _) = rows.Align(from, count, empty(0));
-            p = p.index_select(1, tensor(theirs));
+            var (p, _) = rows.Align(from, count, empty(0, device: q.device));
+            p = p.index_select(1, tensor(theirs, device: p.device));
             return ((map.Extra < 0 ? p : p.log_softmax(-1)).MoveToOuterDisposeScope(), q);
         }
 
@@ -128,7 +128,7 @@ internal sealed class MappedTeacher : ITeacher
                 using var scope = NewDisposeScope();
                 var count = Math.Min(RowLoss.ChunkRows, labels.Length - from);
                 var (p, _) = Align(from, count, empty(0));
-                p.gather(1, tensor(labels.AsSpan(from, count).ToArray()).unsqueeze(1)).squeeze(1).to_type(ScalarType.Float64).data<double>().CopyTo(found.AsSpan(from, count));
+                RowLoss.Chosen(p, labels.AsSpan(from, count)).to_type(ScalarType.Float64).cpu().data<double>().CopyTo(found.AsSpan(from, count));
             }
             return found;
         }

@@ -1,18 +1,20 @@
 using Chat.Training.Methods;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Chat.Training.Objectives;
 
 /// <summary>Adds up what parts of an update took, so that a run can say where its time went. One thread.</summary>
-public sealed class WorkClock(TimeProvider time)
+/// <param name="device">What computes. A GPU is waited for at both ends of a part: it is only told what to do, and the time would count for whoever asks for a number next.</param>
+public sealed class WorkClock(TimeProvider time, Device? device = null)
 {
     private double sampling, teacher;
 
     /// <summary>Time until it is disposed of goes into writing replies.</summary>
-    public IDisposable Sampling() => new Span(time, seconds => sampling += seconds);
+    public IDisposable Sampling() => new Span(this, seconds => sampling += seconds);
 
     /// <summary>Time until it is disposed of goes into asking the teacher.</summary>
-    public IDisposable Teacher() => new Span(time, seconds => teacher += seconds);
+    public IDisposable Teacher() => new Span(this, seconds => teacher += seconds);
 
     /// <summary>What was counted since it was last asked.</summary>
     public UpdateSeconds Take()
@@ -22,11 +24,19 @@ public sealed class WorkClock(TimeProvider time)
         return taken;
     }
 
-    private sealed class Span(TimeProvider time, Action<double> add) : IDisposable
+    private long Now()
     {
-        private readonly long began = time.GetTimestamp();
+        if (device is { type: DeviceType.CUDA }) cuda.synchronize(device);
+        return time.GetTimestamp();
+    }
 
-        public void Dispose() => add(time.GetElapsedTime(began).TotalSeconds);
+    private double Since(long began) => time.GetElapsedTime(began, Now()).TotalSeconds;
+
+    private sealed class Span(WorkClock clock, Action<double> add) : IDisposable
+    {
+        private readonly long began = clock.Now();
+
+        public void Dispose() => add(clock.Since(began));
     }
 }
 

@@ -6,6 +6,7 @@ using Chat.Domain.Generation;
 using Chat.Domain.Plugins;
 using Chat.Domain.Training;
 using Chat.Models.Checkpoints;
+using Chat.Models.Libtorch;
 using Chat.Training.Commands;
 using Chat.Training.Data;
 using Chat.Training.Evaluation;
@@ -17,11 +18,12 @@ using TorchSharp;
 
 namespace Chat.Training.Worker;
 
-/// <summary>Folders and threads of a worker.</summary>
+/// <summary>Where and with what a worker works.</summary>
 /// <param name="Data">Corpora.</param>
 /// <param name="Runs">One folder a run. Workers that share it go on with each other's jobs; others would begin anew.</param>
 /// <param name="Models">Finished models, <c>HASH/ID</c> each, the form in which gateways keep folders by content.</param>
-public sealed record WorkerFolders(string Data, string Runs, string Models, int Threads);
+/// <param name="Device">What computes, as <see cref="ComputeDevice"/> names it.</param>
+public sealed record WorkerFolders(string Data, string Runs, string Models, int Threads, string Device);
 
 /// <summary>One job from its recipe to a registered model. Doing it again after it was cut off anywhere goes on and ends in the same content. All of it on the calling thread; <see cref="Progress"/> may be read from any.</summary>
 public sealed class JobRun(TrainingJob job, WorkerFolders folders, PluginCatalog plugins, TimeProvider time)
@@ -52,7 +54,7 @@ public sealed class JobRun(TrainingJob job, WorkerFolders folders, PluginCatalog
     {
         var recipe = Recipe(out var text);
         var corpora = new CorpusFolder(folders.Data);
-        var run = new TrainingRun(recipe, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text))), folders.Runs, corpora, plugins, time);
+        var run = new TrainingRun(recipe, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text))), folders.Runs, corpora, plugins, time, device: ComputeDevice.Open(folders.Device));
         using var held = run.Folder.Lock();          // until its model is registered
         torch.set_num_threads(folders.Threads);      // of this thread: OpenMP keeps it for each
         var state = run.Follow(message => progress = progress with { Message = message }, update => Report(recipe, update), stop, held);

@@ -15,4 +15,5 @@ root.Subcommands.Add(ServeCommand.Command());
 root.Subcommands.Add(MemoryGrowth.Command());
 root.Subcommands.Add(StartUp.Command());
 root.Subcommands.Add(TrainingSpeed.Command());
+root.Subcommands.Add(DeviceCheck.Command());
 return await root.Parse(args).InvokeAsync();

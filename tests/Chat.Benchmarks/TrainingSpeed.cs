@@ -3,6 +3,7 @@ using System.Diagnostics;
 using Chat.Domain.Plugins;
 using Chat.Models.Architectures;
 using Chat.Models.Checkpoints;
+using Chat.Models.Tokenizers;
 using Chat.Training.Data;
 using Chat.Training.Methods;
 using Chat.Training.Recipes;
@@ -35,7 +36,9 @@ internal static class TrainingSpeed
         {
             Figures.Print("load", double.Parse(Machine.LoadAverage(), System.Globalization.CultureInfo.InvariantCulture), "");
             Stage(folder.FullName, "teacher-read", teacher, "token-mean", null, teacher, steps);
+            Stage(folder.FullName, "teacher-read-packed", teacher, "token-mean", null, teacher, steps, pack: true);
             Stage(folder.FullName, "student-answer", student, "sample-mean", null, teacher, steps);
+            Stage(folder.FullName, "student-answer-packed", student, "sample-mean", null, teacher, steps, pack: true);
             Stage(folder.FullName, "student-kd", student, "kd", new(Teacher: teacher), teacher, steps);
             Stage(folder.FullName, "student-minillm", student, "minillm", new(Teacher: teacher, TextWeight: 0), teacher, steps);
         }
@@ -45,11 +48,11 @@ internal static class TrainingSpeed
         }
     }
 
-    private static void Stage(string runs, string name, string start, string method, DistilRecipe? distil, string teacher, int steps)
+    private static void Stage(string runs, string name, string start, string method, DistilRecipe? distil, string teacher, int steps, bool pack = false)
     {
         var shape = ModelFolder.Open(start).Config;
         var recipe = new TrainingRecipe(name, 1, new(From: start), new(shape.Width, shape.FeedForward, shape.Heads, shape.EncoderLayers, shape.DecoderLayers, shape.HeadWidth), "^$", [],
-            [new(name, method, steps + 2, 2048, 1e-5, [new("small-talk-en", "dialogue", 1), new("small-talk-zh", "dialogue", 1), new("wesnoth-en", "dialogue", 1)], 128, 64, ValidateEvery: 100_000, SaveEvery: 100_000, Distil: distil)], start);
+            [new(name, method, steps + 2, 2048, 1e-5, [new("small-talk-en", "dialogue", 1), new("small-talk-zh", "dialogue", 1), new("wesnoth-en", "dialogue", 1)], 128, 64, ValidateEvery: 100_000, SaveEvery: 100_000, Distil: distil, Pack: pack)], start);
         List<double> seconds = [], peaks = [];
         var began = Machine.ThreadTime();
         var state = new TrainingRun(recipe.Checked(), "benchmark", runs, new CorpusFolder(runs), new PluginCatalog(typeof(TrainingRun).Assembly), TimeProvider.System).Follow(null, update =>
@@ -86,7 +89,7 @@ internal static class TrainingSpeed
     }
 
     /// <summary>Multiplications and additions of one forward pass over a context and a reply.</summary>
-    private static double Forward(EncoderDecoderConfig shape, double context, double reply)
+    internal static double Forward(EncoderDecoderConfig shape, double context, double reply)
     {
         double inner = (double)shape.Heads * shape.HeadWidth, attention = 4 * shape.Width * inner, feedForward = (shape.Gated ? 3.0 : 2.0) * shape.Width * shape.FeedForward;
         var encoder = shape.EncoderLayers * (attention + feedForward) + shape.DecoderLayers * 2 * shape.Width * inner;                 // cross-attention reads keys and values off the context
@@ -98,7 +101,15 @@ internal static class TrainingSpeed
 
     private static (double Context, double Reply) Lengths(string runs, TrainingRecipe recipe)
     {
-        var encoder = new BytePairEncoder(TokenizerFile.Read(File.ReadAllText(new RunFolder(Path.Combine(runs, recipe.Name)).Tokenizer)));
+        var samples = Samples(runs, recipe);
+        double size = samples.Length, replies = samples.Sum(sample => sample.Labels.Length);
+        return (samples.Sum(sample => sample.Context.Length) / size, replies / size);
+    }
+
+    /// <summary>What the recipe's first stage learns from, in its order.</summary>
+    internal static Sample[] Samples(string runs, TrainingRecipe recipe)
+    {
+        var encoder = new BytePairEncoder(TokenizerFile.Read(File.ReadAllText(Path.Combine(recipe.Tokenizer.From!, TokenizerFiles.HuggingFace))));
         var (stage, corpora, sampler) = (recipe.Stages[0], new CorpusFolder(runs), new DialogueSampler());
         var limits = new SampleLimits(stage.MaxContext, stage.MaxReply);
         var sources = stage.Mixture.Select(mixture =>
@@ -107,9 +118,7 @@ internal static class TrainingSpeed
             return new MixtureSource(mixture.Corpus, corpus, sampler, sampler.Places(corpus, limits), mixture.Weight);
         }).ToArray();
         var stream = new MixtureStream(sources, limits, stage.BatchTokens, recipe.Seed);
-        var batches = Enumerable.Range(0, stage.Steps).Select(_ => stream.Next()).ToArray();
-        double size = batches.Sum(batch => batch.Size), replies = batches.Sum(batch => batch.LabelCount);
-        return ((batches.Sum(batch => batch.Tokens) - replies) / size, replies / size);
+        return [.. Enumerable.Range(0, stage.Steps).SelectMany(_ => stream.Next().Samples)];
     }
 
     /// <summary>The fastest of three square products of bfloat16 matrices, in floating-point operations a second.</summary>

@@ -31,7 +31,7 @@ public sealed class WorkerProcess : IAsyncDisposable
     public static WorkerProcess Start(string redis, string folder, string device, double lease, params (string Name, string Value)[] environment)
     {
         var start = new ProcessStartInfo("dotnet",
-            [Program, "worker", "--redis", redis, "--data", folder, "--runs", Path.Combine(folder, "runs"), "--models", Path.Combine(folder, "models"), "--threads", "1", "--device", device, "--lease", lease.ToString(CultureInfo.InvariantCulture)])
+            [Program, "worker", "--redis", redis, "--data", folder, "--runs", Path.Combine(folder, "runs"), "--models", Path.Combine(folder, "models"), "--threads", "1", "--exclusive", device, "--lease", lease.ToString(CultureInfo.InvariantCulture)])
         {
             RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = folder,
         };

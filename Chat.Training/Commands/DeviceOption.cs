@@ -1,0 +1,14 @@
+using System.CommandLine;
+using Chat.Models.Libtorch;
+
+namespace Chat.Training.Commands;
+
+/// <summary>The option that says what computes.</summary>
+internal static class DeviceOption
+{
+    public static Option<string> Create() => new("--device")
+    {
+        Description = "What computes: cpu, or cuda, cuda:1 … where a CUDA libtorch finds such a GPU. A run may go on on another device; bit for bit it is repeatable on the CPU only",
+        DefaultValueFactory = _ => ComputeDevice.Cpu,
+    };
+}
