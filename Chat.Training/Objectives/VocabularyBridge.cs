@@ -1,6 +1,7 @@
 using Chat.Domain.Plugins;
 using Chat.Models.Engine;
 using Chat.Training.Methods;
+using Chat.Training.Recipes;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -16,6 +17,9 @@ public interface IVocabularyBridge
 
     /// <summary>Whether the teacher may also write replies, or help to.</summary>
     bool Writes { get; }
+
+    /// <summary>Why an objective cannot be followed behind it, with what to do instead; <c>null</c>: it can. Asked when a recipe is checked, of objectives that have a teacher.</summary>
+    string? Refuses(DistillationObjective objective, DistilRecipe distil) => null;
 
     /// <summary>The teacher as one who writes the student's tokens. Owns what it wraps.</summary>
     /// <exception cref="NotSupportedException">It does not write.</exception>
