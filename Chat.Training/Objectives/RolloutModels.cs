@@ -12,17 +12,18 @@ namespace Chat.Training.Objectives;
 /// A student under training and its teacher as the engine that serves runs them: weights on the kernels, lossless, the student's packed anew whenever it is to write. Log-probabilities that
 /// losses use are torch's, so that before the first update q/q_old is 1. One thread.
 /// </summary>
-/// <param name="teacher">Who writes; <c>null</c> where none does.</param>
+/// <param name="teacher">Who writes in this process; <c>null</c> where none does.</param>
 /// <param name="longest">Tokens of a reply at most, the end token counted.</param>
 /// <param name="batchTokens">Tokens scored together, both sides with their pads.</param>
 /// <param name="scratch">A folder for the weights on their way from torch to the kernels.</param>
 /// <param name="judge">Who says what the teacher thinks of each token, at temperature 1; <c>null</c> where nobody asks.</param>
 /// <param name="bridge">Makes the teacher's runner one of the student's vocabulary.</param>
 /// <param name="clock">Hears how long it takes.</param>
+/// <param name="host">Who writes whole replies instead of <paramref name="teacher"/>; not disposed of.</param>
 /// <param name="kept">What <paramref name="judge"/> reads when replies are scored, for who asks about them next; forgotten when others are.</param>
 public sealed class RolloutModels(
     EncoderDecoder student, EncoderDecoder? teacher, TokenTable tokens, int longest, int batchTokens, int threads, string scratch,
-    ITeacher? judge = null, Func<IRunner, IRunner>? bridge = null, WorkClock? clock = null, KeptRows? kept = null) : IRolloutModels, IDisposable
+    ITeacher? judge = null, Func<IRunner, IRunner>? bridge = null, WorkClock? clock = null, KeptRows? kept = null, TeacherHost? host = null) : IRolloutModels, IDisposable
 {
     private const int Rows = 64;
     private const long CacheBytes = 256L << 20;
@@ -34,6 +35,7 @@ public sealed class RolloutModels(
     {
         using var timed = clock?.Sampling();
         if (source == ReplySource.Mixed && how.TeacherShare == 0) source = ReplySource.Student;
+        if (source == ReplySource.Teacher && host is not null) return host.Write(contexts, longest, how.Temperature, seed, number);
         if (source != ReplySource.Student) teacherRunner ??= Bridged(OnKernels(teacher ?? throw new InvalidOperationException($"Replies of {source} need a teacher.")));
         using var own = source == ReplySource.Teacher ? null : OnKernels(student);
         WrittenReply[] Write(IRunner runner) => writer.Write(runner, contexts, longest, how.Temperature, seed, number);
