@@ -56,7 +56,7 @@ public sealed class TeacherHost : IDisposable
         var id = Uri.UnescapeDataString(uri.AbsolutePath.Trim('/'));
         if (id.Length == 0 || id.Contains('/', StringComparison.Ordinal)) throw new ArgumentException($"'{address}' names no model: http://HOST:PORT/MODEL does.");
         if (options.Key is { } key) headers.Add("authorization", $"Bearer {key}");
-        patience = options.Tries == 1 ? ResiliencePipeline.Empty : new ResiliencePipelineBuilder { TimeProvider = time }.AddRetry(new RetryStrategyOptions
+        patience = options.Tries <= 1 ? ResiliencePipeline.Empty : new ResiliencePipelineBuilder { TimeProvider = time }.AddRetry(new RetryStrategyOptions
         {
             ShouldHandle = new PredicateBuilder().Handle<RpcException>(error => !Final.Contains(error.StatusCode)),
             MaxRetryAttempts = options.Tries - 1,
@@ -201,7 +201,7 @@ public sealed class TeacherHost : IDisposable
                 StatusCode.Unauthenticated or StatusCode.PermissionDenied => "Set Hosts__Key to that installation's key.",
                 StatusCode.FailedPrecondition or StatusCode.NotFound => "A run goes on with the teacher that it began with: serve that model there again.",
                 StatusCode.InvalidArgument or StatusCode.OutOfRange => "",
-                _ when options.Tries == 1 => "Start the host, or name another teacher; the same command then begins, or goes on.",
+                _ when options.Tries <= 1 => "Start the host, or name another teacher; the same command then begins, or goes on.",
                 _ => $"It was asked {options.Tries} times. Start the host again; the same command then goes on from the last whole step.",
             };
             throw new TeacherLostException($"The teacher {address} does not answer: {error.StatusCode}, {error.Status.Detail} {advice}".TrimEnd(), error);

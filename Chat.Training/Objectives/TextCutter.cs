@@ -56,7 +56,7 @@ public sealed class TextCutter
     {
         var bytes = new List<byte>();
         var count = 0;
-        while (count < ids.Length && !ours.Special.Contains(ids[count]) && ours.Names[ids[count]].Length > 0) bytes.AddRange(ours.Names[ids[count++]]);
+        while (count < ids.Length && !special.ContainsKey(ids[count]) && !ours.Special.Contains(ids[count]) && ours.Names[ids[count]].Length > 0) bytes.AddRange(ours.Names[ids[count++]]);
         return ([.. bytes], count);
     }
 

@@ -56,6 +56,37 @@ public sealed class SpanBridgeTests : IDisposable
         Assert.Equal([new(0, 1, 0, 1)], byBytes.Cut(new([4, Start], [.. half[..2], End])).Spans);                      // half of é
     }
 
+    /// <summary>Blanks that belong to the next piece, and one that nobody wrote before the first; characters in bytes.</summary>
+    [Theory]
+    [InlineData("unigram/bytes"), InlineData("unigram/t5"), InlineData("pieces/legacy"), InlineData("pieces/metaspace")]
+    public void Tokenizers_of_other_kinds_meet_the_students_over_the_whole_text(string kind)
+    {
+        HuggingFaceTokenizer Of(string name, SpecialTokens special) => TokenizerFiles.LoadJson(Golden.At($"{name}/tokenizer.json"), special);
+        var (its, our) = (Of(kind, new(0, 1, 0, 0)), Of("families/tokenizers/a", new(3, 2, 0, 0)));
+        var (theirs, ours) = (TokenNames.Of(its, its.VocabularySize), TokenNames.Of(our, our.VocabularySize));
+        Rollout[] replies = [.. new[] { "the old horse goes to the river", "to be or not to be", "a" }.Select(text => new Rollout(new([.. our.Encode("the river"), 2, 3], [.. our.Encode(text), 2]), Author.Data))];
+        foreach (var reply in replies)
+        {
+            var (sample, spans) = new TextCutter(theirs, ours).Cut(reply.Sample);
+            var (own, other) = (0, 0);
+            foreach (var span in spans)
+            {
+                Assert.Equal((own, other), (span.OurFirst, span.TheirFirst));
+                (own, other) = (own + span.OurCount, other + span.TheirCount);
+            }
+            Assert.Equal((reply.Length, sample.Labels.Length), (own, other));
+            Assert.Equal(its.Encode("the river"), sample.Context[..^2]);
+        }
+
+        using var model = new EncoderDecoder(TrainingRun.Shape(new ModelRecipe(32, 64, 2, 1, 1, HeadWidth: 16, InitialDeviation: 0.2), its.VocabularySize, 0) with { Start = 0 }, 1);
+        model.eval();
+        var batch = new RolloutBatch(replies);
+        using var rows = new SpanBridge().Judge(new ModelTeacher(new EncoderDecoderScorer(model)), theirs, ours).Score(batch.Batch);
+        var (p, q) = rows.Align(0, batch.Rows, zeros(batch.Rows, our.VocabularySize).log_softmax(-1));
+        foreach (var law in new[] { p, q }) Assert.All(law.logsumexp(-1).data<float>().ToArray(), sum => Assert.Equal(0, sum, 1e-4));
+        Assert.InRange((p - q).abs().max().item<float>(), 0.1f, 100);
+    }
+
     [Theory, MemberData(nameof(Measures))]
     public void A_divergence_is_that_of_plain_sums_and_its_gradient_a_finite_difference(string bridge, string divergence)
     {
