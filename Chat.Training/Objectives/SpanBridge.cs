@@ -106,7 +106,10 @@ internal sealed class CommonTokens : ISpanColumns
             if (!theirs.Special.Contains(id) && theirs.Names[id].Length > 0) known[Key(theirs.Names[id])] = id;
         var (columns, pairs) = (new Dictionary<string, int>(StringComparer.Ordinal), new List<(int Theirs, int Ours)>());
         for (var id = 0; id < ours.Count; id++)
-            if (special.TryGetValue(id, out var same)) pairs.Add((same, id));
+            if (special.TryGetValue(id, out var same))
+            {
+                if (pairs.TrueForAll(pair => pair.Theirs != same)) pairs.Add((same, id));                 // T5 begins replies with its pad
+            }
             else if (!ours.Special.Contains(id) && known.TryGetValue(Key(ours.Names[id]), out same) && columns.TryAdd(Key(ours.Names[id]), pairs.Count)) pairs.Add((same, id));
         if (columns.Count == 0) throw new ArgumentException("the two vocabularies have no token in common, so there is nothing to compare; the bridge 'uld' needs none.");
         (this.theirs, this.ours) = (new(theirs, columns, [.. pairs.Select(p => p.Theirs)]), new(ours, columns, [.. pairs.Select(p => p.Ours)]));

@@ -166,6 +166,16 @@ public sealed class SpanBridgeTests : IDisposable
     }
 
     [Fact]
+    public void A_teacher_that_begins_replies_with_its_pad_says_each_thing_once()
+    {
+        var names = Names(new LongestFirst("c", "bc", "a", "abc", "b") { Special = new(Pad, End, Pad, 1) });
+        var batch = new RolloutBatch(Replies(Texts));
+        using var rows = new SpanBridge().Judge(new ModelTeacher(teacher), names, Names(Ours)).Score(batch.Batch);
+        var (p, _) = rows.Align(0, batch.Rows, student.Scores(student.Hidden(batch.Batch)).log_softmax(-1));
+        Assert.All(p.logsumexp(-1).data<double>().ToArray(), sum => Assert.Equal(0, sum, 1e-9));
+    }
+
+    [Fact]
     public void What_cannot_be_bridged_is_said()
     {
         var refused = Assert.Throws<ArgumentException>(() => new SpanBridge().Judge(new ModelTeacher(teacher), Names(new("x", "y")), Names(Ours)));
@@ -304,7 +314,7 @@ public sealed class SpanBridgeTests : IDisposable
 
         public string[] Words { get; } = [.. words.Select(Encoding.Latin1.GetString)];
         public int VocabularySize => Specials + words.Length;
-        public SpecialTokens Special { get; } = new(Start, End, Pad, 1);
+        public SpecialTokens Special { get; init; } = new(Start, End, Pad, 1);
 
         public IReadOnlyList<int> Encode(string text)
         {
