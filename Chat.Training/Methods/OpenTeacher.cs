@@ -80,6 +80,9 @@ internal sealed class OpenTeacher : IDisposable
     /// <summary>Its runner as one that writes the student's tokens.</summary>
     public IRunner Writer(IRunner runner) => bridge is null ? runner : bridge.Writer(runner, theirs, ours);
 
+    /// <summary>How its whole replies become the student's; <c>null</c> where it writes the student's tokens.</summary>
+    public TextBridge? Texts => bridge?.Texts(theirs, ours);
+
     /// <exception cref="RecipeException">Its host cannot do what the stage asks.</exception>
     public void CheckHost(StageRecipe stage, DistillationObjective objective)
     {
@@ -101,8 +104,8 @@ internal sealed class OpenTeacher : IDisposable
         if (atHost && helps)
             throw new RecipeException($"Recipe: stage '{stage.Name}': {stage.Method} has teacher and student write together, token by token, and a model host only judges what is written or writes whole replies. {instead} the teacher's folder, or a run, in distil.teacher.");
         if (atHost && writes && bridge is not null) throw new RecipeException($"Recipe: stage '{stage.Name}': {stage.Method} has the teacher write replies, and a model host writes them in its own tokens alone, not behind a bridge. Name the teacher's folder, or a run, in distil.teacher.");
-        if ((helps || writes) && bridge is { Writes: false })
-            throw new RecipeException($"Recipe: stage '{stage.Name}': {stage.Method} has replies written by the teacher or with its help, and this bridge only lets it judge. {instead} a teacher of the student's vocabulary.");
+        if ((helps && bridge is { Writes: false }) || (writes && bridge is { WritesTexts: false }))
+            throw new RecipeException($"Recipe: stage '{stage.Name}': {stage.Method} has replies written by the teacher or with its help, and this bridge does not let it{(writes ? "" : " write token by token with the student")}. {instead} a teacher of the student's vocabulary.");
         if (!atHost && Run(name, runs) is null) RequireFolder(name, runs);
     }
 

@@ -85,7 +85,7 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
                 }
             }
             var vocabulary = TokenTable.From(tokenizer, model.Config.VocabularySize);
-            var models = new RolloutModels(model, teacher?.Model, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root, teacher?.Judge(SignalKind.Sampled, 0, 1), teacher is null ? null : teacher.Writer, clock, teacher?.Kept, teacher?.Host);
+            var models = new RolloutModels(model, teacher?.Model, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root, teacher?.Judge(SignalKind.Sampled, 0, 1), teacher is null ? null : teacher.Writer, clock, teacher?.Kept, teacher?.Host, teacher?.Texts);
             held.Add(models);
             var trajectories = new TrajectorySource(objective.Replies, objective.Delivery.NeedsLogprobs, models, at => Stream(sources, at), stage.BatchTokens, stage.Accumulate, recipe.Seed, cursor?.Trajectories);
             var text = objective.TextWeight == 0 ? null : Stream([.. distil.Text!.Select(source)], cursor?.Text);

@@ -20,10 +20,11 @@ namespace Chat.Training.Objectives;
 /// <param name="bridge">Makes the teacher's runner one of the student's vocabulary.</param>
 /// <param name="clock">Hears how long it takes.</param>
 /// <param name="host">Who writes whole replies instead of <paramref name="teacher"/>; not disposed of.</param>
+/// <param name="texts">Where the teacher writes tokens of its own, makes the student's of its replies.</param>
 /// <param name="kept">What <paramref name="judge"/> reads when replies are scored, for who asks about them next; forgotten when others are.</param>
 public sealed class RolloutModels(
     EncoderDecoder student, EncoderDecoder? teacher, TokenTable tokens, int longest, int batchTokens, int threads, string scratch,
-    ITeacher? judge = null, Func<IRunner, IRunner>? bridge = null, WorkClock? clock = null, KeptRows? kept = null, TeacherHost? host = null) : IRolloutModels, IDisposable
+    ITeacher? judge = null, Func<IRunner, IRunner>? bridge = null, WorkClock? clock = null, KeptRows? kept = null, TeacherHost? host = null, TextBridge? texts = null) : IRolloutModels, IDisposable
 {
     private const int Rows = 64;
     private const long CacheBytes = 256L << 20;
@@ -43,7 +44,7 @@ public sealed class RolloutModels(
         {
             return source switch
             {
-                ReplySource.Teacher => Write(teacherRunner!),
+                ReplySource.Teacher => texts is null ? Write(teacherRunner!) : Translated(texts, contexts, how.Temperature, seed, number),
                 ReplySource.Student => Write(own!),
                 ReplySource.Mixed => Write(new BlendRunner(own!, teacherRunner!, BlendLaws.Mixed(how.TeacherShare))),
                 _ => Write(new BlendRunner(own!, teacherRunner!, BlendLaws.Filtered(how.FilterTop))),
@@ -56,6 +57,14 @@ public sealed class RolloutModels(
             throw new DivergedException(error.Message.TrimEnd('.'));
         }
     }
+
+    /// <summary>Replies by their texts. One that is longer in the student's tokens is cut as its own would be; one of which nothing can be read is an end. Drawn were other tokens, so no log-probabilities of these are told.</summary>
+    private WrittenReply[] Translated(TextBridge texts, IReadOnlyList<int[]> contexts, double temperature, ulong seed, long number) =>
+        [.. new RolloutWriter(texts.Tokens, Rows).Write(teacherRunner!, [.. contexts.Select(texts.Context)], longest, temperature, seed, number).Select(reply =>
+        {
+            var labels = texts.Reply(reply.Labels);
+            return new WrittenReply(labels.Length == 0 ? [tokens.Separator] : labels[..Math.Min(longest, labels.Length)], []);
+        })];
 
     public IReadOnlyList<Rollout> Score(IReadOnlyList<Rollout> rollouts)
     {
@@ -86,7 +95,7 @@ public sealed class RolloutModels(
         team.Dispose();
     }
 
-    private IRunner Bridged(IRunner runner) => bridge is null ? runner : bridge(runner);
+    private IRunner Bridged(IRunner runner) => bridge is null || texts is not null ? runner : bridge(runner);
 
     private static double[] Labels(ITeacher model, Batch batch)
     {

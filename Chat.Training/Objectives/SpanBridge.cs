@@ -6,16 +6,21 @@ using Chat.Training.Methods;
 using Chat.Training.Recipes;
 using TorchSharp;
 using static TorchSharp.torch;
+using TokenTable = Chat.Models.Decoding.TokenTable;
 
 namespace Chat.Training.Objectives;
 
 /// <summary>
 /// A bridge between tokenizers that cut texts differently. The teacher reads the reply as it would have cut it; where both cuttings meet, both models say what comes next, and that is compared in columns that
-/// mean the same on both sides. Places within a span say nothing. The teacher judges only, since a token of the one is no token of the other.
+/// mean the same on both sides. Places within a span say nothing. The teacher judges, and writes whole replies, whose text the student cuts as it does; a token of the one is no token of the other, so they do not write together.
 /// </summary>
 public abstract class CuttingBridge : IVocabularyBridge
 {
     public bool Writes => false;
+
+    public bool WritesTexts => true;
+
+    public TextBridge Texts(TokenNames theirs, TokenNames ours) => new(TokenTable.From(theirs.Tokenizer!, theirs.Count), new TextCutter(theirs, ours).Context, new TextCutter(ours, theirs).Reply);
 
     public ITeacher Judge(ITeacher teacher, TokenNames theirs, TokenNames ours) => new SpanTeacher(teacher, new(theirs, ours), Columns(theirs, ours));
 

@@ -18,6 +18,7 @@ public sealed class TextCutter
 {
     private readonly ITextTokenizer tokenizer;
     private readonly TokenNames ours;
+    private readonly ITextTokenizer own;
     private readonly SpecialTokens end;
     private readonly Dictionary<int, int> special = [];
 
@@ -25,7 +26,8 @@ public sealed class TextCutter
     public TextCutter(TokenNames theirs, TokenNames ours)
     {
         tokenizer = theirs.Tokenizer ?? throw new ArgumentException("nobody knows how it cuts texts, only which tokens it has: name the teacher's folder, or a run, in distil.teacher.");
-        (this.ours, end) = (ours, (ours.Tokenizer ?? throw new ArgumentException("nobody knows how the student cuts texts.")).Special);
+        (this.ours, own) = (ours, ours.Tokenizer ?? throw new ArgumentException("nobody knows how the student cuts texts."));
+        end = own.Special;
         foreach (var id in theirs.Special.Where(id => theirs.Names[id].Length > 0))
             if (ours.Special.FirstOrDefault(own => ours.Names[own].AsSpan().SequenceEqual(theirs.Names[id]), -1) is >= 0 and var same) special[same] = id;
         // The dialogue format's own tokens have their part, whatever they are called.
@@ -42,30 +44,46 @@ public sealed class TextCutter
     public (Sample Theirs, TextSpan[] Spans) Cut(Sample sample)
     {
         var labels = sample.Labels;
-        var (text, tokens) = Text(labels);
-        Utf8.ToUtf16(text, new char[text.Length], out var readable, out _, replaceInvalidSequences: false, isFinalBlock: true);
-        int[] theirs = [.. tokenizer.Encode(Encoding.UTF8.GetString(text, 0, readable))];
-        var spans = Meet(labels.AsSpan(0, tokens), text.AsSpan(0, readable), theirs);
-        var whole = readable == text.Length && (spans.Count == 0 ? tokens == 0 : spans[^1].OurFirst + spans[^1].OurCount == tokens && spans[^1].TheirFirst + spans[^1].TheirCount == theirs.Length);
+        var (text, tokens, isReadable) = Text(labels);
+        int[] theirs = [.. tokenizer.Encode(Encoding.UTF8.GetString(text))];
+        var spans = Meet(labels.AsSpan(0, tokens), text, theirs);
+        var whole = isReadable && (spans.Count == 0 ? tokens == 0 : spans[^1].OurFirst + spans[^1].OurCount == tokens && spans[^1].TheirFirst + spans[^1].TheirCount == theirs.Length);
         if (whole && tokens == labels.Length - 1 && labels[^1] == end.Separator) spans.Add(new(tokens, 1, theirs.Length, 1));
         return (new(Context(sample.Context), [.. theirs, tokenizer.Special.Separator]), [.. spans]);
     }
 
-    /// <summary>The bytes of a reply's tokens up to one that writes none, and how many these are.</summary>
-    private (byte[] Bytes, int Tokens) Text(int[] ids)
+    /// <summary>A reply in the teacher's tokens, its end token where it ends with one. What no reader could read, and all behind it, is left out, the end too.</summary>
+    public int[] Reply(int[] labels)
+    {
+        var (text, tokens, isReadable) = Text(labels);
+        var theirs = tokenizer.Encode(Encoding.UTF8.GetString(text));
+        return isReadable && tokens == labels.Length - 1 && labels[^1] == end.Separator ? [.. theirs, tokenizer.Special.Separator] : [.. theirs];
+    }
+
+    /// <summary>The bytes of a reply's tokens up to one that writes none, how many these are, and whether the bytes are UTF-8; those that are not, and all behind them, are cut off.</summary>
+    private (byte[] Bytes, int Tokens, bool IsReadable) Text(int[] ids)
     {
         var bytes = new List<byte>();
         var count = 0;
-        while (count < ids.Length && !special.ContainsKey(ids[count]) && !ours.Special.Contains(ids[count]) && ours.Names[ids[count]].Length > 0) bytes.AddRange(ours.Names[ids[count++]]);
-        return ([.. bytes], count);
+        while (count < ids.Length && Written(ids[count], count == 0) is { IsEmpty: false } written)
+        {
+            bytes.AddRange(written);
+            count++;
+        }
+        byte[] all = [.. bytes];
+        Utf8.ToUtf16(all, new char[all.Length], out var readable, out _, replaceInvalidSequences: false, isFinalBlock: true);
+        return (all[..readable], count, readable == all.Length);
     }
 
-    private int[] Context(int[] ids)
+    private ReadOnlySpan<byte> Written(int id, bool first) => special.ContainsKey(id) || ours.Special.Contains(id) || ours.Names[id].Length == 0 ? [] : first ? own.FirstBytes(id) : own.Bytes(id);
+
+    /// <summary>A context in the teacher's tokens. Special tokens that it lacks are left out.</summary>
+    public int[] Context(int[] ids)
     {
         var context = new List<int>();
         for (var at = 0; at < ids.Length;)
         {
-            var (text, count) = Text(ids[at..]);
+            var (text, count, _) = Text(ids[at..]);
             context.AddRange(tokenizer.Encode(Encoding.UTF8.GetString(text)));
             at += count;
             if (at < ids.Length && special.TryGetValue(ids[at], out var same)) context.Add(same);
@@ -74,16 +92,16 @@ public sealed class TextCutter
         return [.. context];
     }
 
-    private List<TextSpan> Meet(ReadOnlySpan<int> own, ReadOnlySpan<byte> text, int[] theirs)
+    private List<TextSpan> Meet(ReadOnlySpan<int> mine, ReadOnlySpan<byte> text, int[] theirs)
     {
         var spans = new List<TextSpan>();
         int i = 0, j = 0, a = 0, b = 0;
-        while (i < own.Length && j < theirs.Length)
+        while (i < mine.Length && j < theirs.Length)
         {
             var (firstOwn, firstTheirs) = (i, j);
             do
             {
-                if (a <= b && i < own.Length) a += ours.Names[own[i++]].Length;
+                if (a <= b && i < mine.Length) a += Written(mine[i], i++ == 0).Length;
                 else if (a <= b || j == theirs.Length) return spans;
                 else
                 {

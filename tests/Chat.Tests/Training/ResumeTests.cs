@@ -51,12 +51,14 @@ public sealed class ResumeTests : IDisposable
         Assert.All(Lines("whole").Select(l => JsonNode.Parse(l)!).Where(l => l["loss"] is not null), l => Assert.True(double.IsFinite((double)l["loss"]!)));
     }
 
-    /// <summary>On its own replies, which are not all text at first.</summary>
-    [Fact]
-    public void A_student_of_another_vocabulary_goes_on_bit_for_bit()
+    /// <summary>On its own replies, which are not all text at first, and on the teacher's.</summary>
+    [Theory]
+    [InlineData("gkd", """{"teacher":"teacher","bridge":"spans","share":0.8}""")]
+    [InlineData("tvd", """{"teacher":"teacher","bridge":"uld","replies":16}""")]
+    public void A_student_of_another_vocabulary_goes_on_bit_for_bit(string objective, string distil)
     {
         Follow("teacher", null);
-        void Run(string name, long killedAfter = 0) => TinyRun.Follow(Distilled(name, "gkd", """{"teacher":"teacher","bridge":"spans","share":0.8}""") with { Tokenizer = new(340, new Dictionary<string, long> { ["wesnoth-en"] = 20_000 }) }, root,
+        void Run(string name, long killedAfter = 0) => TinyRun.Follow(Distilled(name, objective, distil) with { Tokenizer = new(340, new Dictionary<string, long> { ["wesnoth-en"] = 20_000 }) }, root,
             update => { if (update.Validation is null && update.Step == killedAfter) throw new KilledException(); });
         Run("whole");
         foreach (var killedAfter in new[] { 3, 6 }) Assert.Throws<KilledException>(() => Run("killed", killedAfter));

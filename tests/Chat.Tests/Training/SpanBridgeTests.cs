@@ -87,6 +87,18 @@ public sealed class SpanBridgeTests : IDisposable
         Assert.InRange((p - q).abs().max().item<float>(), 0.1f, 100);
     }
 
+    [Fact]
+    public void What_the_teacher_writes_is_cut_as_the_student_cuts_it()
+    {
+        var texts = new SpanBridge().Texts(Names(Theirs), Names(Ours));
+        Assert.Equal([6, 6, 8, End, 4, Start], texts.Context([4, 7, End, 6, Start]));
+        Assert.Equal([7, 6, 7, End], texts.Reply([7, 6, 8, End]));                                          // abc a b → ab c ab
+        Assert.Equal([5, 6], texts.Reply([5]));                                                             // bc, cut off → b c
+        Assert.Equal([4], texts.Reply([6, Pad, 8, End]));                                                   // a and what is no text
+        Assert.Equal([End], texts.Reply([End]));
+        Assert.Empty(texts.Reply([Pad]));
+    }
+
     [Theory, MemberData(nameof(Measures))]
     public void A_divergence_is_that_of_plain_sums_and_its_gradient_a_finite_difference(string bridge, string divergence)
     {
@@ -185,17 +197,19 @@ public sealed class SpanBridgeTests : IDisposable
         Assert.Throws<NotSupportedException>(() => new SpanBridge().Writer(null!, Names(Theirs), Names(Ours)));
     }
 
-    /// <summary>From fresh weights; by <c>spans</c> alone, without a word of likelihood, and by <c>uld</c> as its paper has it, beside likelihood.</summary>
+    /// <summary>From fresh weights; by <c>spans</c> alone, without a word of likelihood, and by <c>uld</c> as its paper has it, beside likelihood; <c>seqkd</c> from the teacher's own texts.</summary>
     [Theory]
-    [InlineData("spans", "fkl", "0"), InlineData("uld", "tvd", "0.5")]
-    public void A_student_of_another_vocabulary_learns_from_its_teacher(string bridge, string divergence, string likelihood)
+    [InlineData("kd", """{"teacher":"teacher","bridge":"spans","divergence":"fkl","likelihood":0}""")]
+    [InlineData("kd", """{"teacher":"teacher","bridge":"uld","divergence":"tvd"}""")]
+    [InlineData("seqkd", """{"teacher":"teacher","bridge":"spans"}""")]
+    public void A_student_of_another_vocabulary_learns_from_its_teacher(string objective, string distil)
     {
         var root = Directory.CreateTempSubdirectory("spans-").FullName;
         try
         {
             var school = TinyRun.Recipe("teacher") with { Stages = [TinyRun.Stage("only") with { Steps = 150, Dropout = 0, ValidateEvery = 1000, SaveEvery = 1000, Mixture = [new("small-talk-en", "answer", 1)] }] };
             TinyRun.Follow(school, root);
-            var recipe = TinyRun.Distilled("student", "kd", $$"""{"teacher":"teacher","bridge":"{{bridge}}","divergence":"{{divergence}}","likelihood":{{likelihood}}}""") with { Tokenizer = new(360, new Dictionary<string, long> { ["wesnoth-en"] = 20_000 }) };
+            var recipe = TinyRun.Distilled("student", objective, distil) with { Tokenizer = new(360, new Dictionary<string, long> { ["wesnoth-en"] = 20_000 }) };
             recipe = recipe with { Stages = [recipe.Stages[0] with { Steps = 150, ValidateEvery = 1000, SaveEvery = 1000, Mixture = [new("small-talk-en", "answer", 1)] }] };
             List<double> losses = [];
 
@@ -204,7 +218,7 @@ public sealed class SpanBridgeTests : IDisposable
             var (before, after) = (losses.Take(10).Average(), losses.TakeLast(10).Average());
             Assert.True(after < 0.75 * before, $"{before} → {after}");
             var (fresh, taught) = (Divergence(root, trained: false), Divergence(root, trained: true));
-            TestContext.Current.TestOutputHelper?.WriteLine($"loss {before:F3} → {after:F3}, KL of texts {fresh:F1} → {taught:F1} nats");
+            TestContext.Current.TestOutputHelper?.WriteLine($"{objective} {distil} loss {before:F3} → {after:F3}, KL of texts {fresh:F1} → {taught:F1} nats");
             Assert.True(taught < 0.6 * fresh, $"{fresh} → {taught}");
         }
         finally
