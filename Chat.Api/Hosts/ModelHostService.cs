@@ -31,6 +31,14 @@ internal sealed class ModelHostService(InProcessChatModels models, HostWork work
             await responseStream.WriteAsync(WireForms.Write(scored), context.CancellationToken);
     }
 
+    public override async Task Draw(DrawRequest request, IServerStreamWriter<Wire.DrawnToken> responseStream, ServerCallContext context)
+    {
+        RefuseOtherContent(request.Model, request.ModelHash);
+        using var running = work.Begin(request.Model);
+        foreach (var drawn in await models.DrawAsync(WireForms.Read(request), context.CancellationToken))
+            await responseStream.WriteAsync(new() { Id = drawn.Id, Logprob = drawn.Logprob }, context.CancellationToken);
+    }
+
     public override async Task Vocabulary(VocabularyRequest request, IServerStreamWriter<VocabularyPart> responseStream, ServerCallContext context)
     {
         RefuseOtherContent(request.Model, request.ModelHash);
@@ -125,7 +133,7 @@ internal sealed class ModelHostService(InProcessChatModels models, HostWork work
     {
         var description = offer.Model.Description;
         var written = WireForms.Write(new HostOffer(description, offer.Limits, offer.Load, [.. models.Pins(description.Id).Select(HeldPin.Of)]), work.Active(description.Id));
-        written.Weights = offer.Model.Weights.ToString().ToLowerInvariant();
+        (written.Weights, written.Draws) = (offer.Model.Weights.ToString().ToLowerInvariant(), true);
         return written;
     }
 

@@ -102,6 +102,11 @@ internal static class WireForms
         Temperature = request.Temperature == 0 ? 1 : request.Temperature,
     };
 
+    public static DrawWish Read(DrawRequest request) => new()
+    {
+        Model = request.Model, Context = request.Context, MaxTokens = request.MaxTokens, Temperature = request.Temperature == 0 ? 1 : request.Temperature, Seed = request.Seed,
+    };
+
     public static Wire.ScoredToken Write(Models.Engine.ScoredToken scored)
     {
         var written = new Wire.ScoredToken { Logprob = scored.Logprob };

@@ -164,15 +164,33 @@ public sealed class InProcessChatModels : IChatModels, IDisposable
         var model = Find(wish.Model);
         wish.Check(model.Model);
         var search = new ScoreSearch(wish);
+        await FollowAsync(model, search, wish.Context, cancellation);
+        return search.Scored;
+    }
+
+    /// <summary>A reply drawn from the model's own law, its end token included where it ends by itself. Shares the batch with everything else.</summary>
+    /// <exception cref="GenerationException">As <see cref="GenerateAsync"/>.</exception>
+    public async Task<IReadOnlyList<DrawnToken>> DrawAsync(DrawWish wish, CancellationToken cancellation)
+    {
+        cancellation.ThrowIfCancellationRequested();
+        var model = Find(wish.Model);
+        wish.Check(model.Model);
+        var search = new DrawSearch(model.Model.Tokens, new(wish.Seed, 0), wish.MaxTokens, wish.Temperature);
+        await FollowAsync(model, search, wish.Context, cancellation);
+        return search.Drawn;
+    }
+
+    /// <summary>Runs a search of which no text comes.</summary>
+    private async Task FollowAsync(Served model, ISearch search, IReadOnlyList<int> context, CancellationToken cancellation)
+    {
         var sequence = new Sequence
         {
             CountsPrompt = false,     // no usage tells of it
-            Search = search, Width = 1, Context = [.. wish.Context], Emitted = [], Text = new(model.Model.Tokens, []), Arrived = time.GetTimestamp(),
+            Search = search, Width = 1, Context = [.. context], Emitted = [], Text = new(model.Model.Tokens, []), Arrived = time.GetTimestamp(),
         };
         model.Engine.Submit(sequence);
         using var registration = cancellation.Register(() => GiveUp(model.Engine, sequence, stopped: false));
         await foreach (var _ in sequence.Output.ReadAllAsync(cancellation)) { }
-        return search.Scored;
     }
 
     public void Dispose()

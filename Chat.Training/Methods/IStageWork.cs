@@ -10,7 +10,8 @@ namespace Chat.Training.Methods;
 /// <param name="Trajectories">Of the replies that a distillation learns from.</param>
 /// <param name="Text">Of the plain text learnt beside them.</param>
 /// <param name="Alarm">What is watched of the student's own replies.</param>
-public sealed record StageCursor(StreamCursor? Stream = null, TrajectoryState? Trajectories = null, StreamCursor? Text = null, IReadOnlyDictionary<string, AlarmFigure>? Alarm = null);
+/// <param name="Teacher">Content hash of the teacher's weights; <c>null</c> where none teaches, or an older version wrote it.</param>
+public sealed record StageCursor(StreamCursor? Stream = null, TrajectoryState? Trajectories = null, StreamCursor? Text = null, IReadOnlyDictionary<string, AlarmFigure>? Alarm = null, string? Teacher = null);
 
 /// <summary>What an update found.</summary>
 /// <param name="Loss">In nats.</param>

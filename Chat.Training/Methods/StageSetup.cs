@@ -24,7 +24,7 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
 {
     private const string Method = "method", Objective = "objective";
 
-    /// <summary>What can be said against the stage without opening anything. A model host is asked when its stage begins.</summary>
+    /// <summary>What can be said against the stage without opening anything.</summary>
     /// <inheritdoc cref="Open"/>
     /// <exception cref="FileNotFoundException">No such corpus.</exception>
     public void Check(CorpusFolder corpora)
@@ -37,9 +37,20 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
         if (ConfiguredObjective() is { NeedsTeacher: true } objective) OpenTeacher.Check(stage, stage.Distil!.Teacher!, runs, Bridge(stage.Distil), objective);
     }
 
+    /// <summary>Whether the stage's teacher speaks a vocabulary that its student understands; a model host is asked once. Loads no weights.</summary>
+    /// <param name="vocabulary">Of the student, whose tokenizer lies in the run folder.</param>
+    /// <exception cref="RecipeException">It does not, or the host serves something else than is wanted.</exception>
+    /// <exception cref="TeacherLostException">The host does not answer.</exception>
+    public void CheckTeacher(int vocabulary)
+    {
+        if (ConfiguredObjective() is not { NeedsTeacher: true } objective) return;
+        var distil = stage.Distil!;
+        OpenTeacher.Probe(stage, distil.Teacher!, runs, TokenNames.Of(Tokenizer(), vocabulary), Bridge(distil), objective, hosts.Once, time);
+    }
+
     /// <param name="cursor">Where the stage stood, or <c>null</c> at its beginning.</param>
     /// <param name="source">Encodes a corpus.</param>
-    /// <exception cref="RecipeException">No such teacher, another vocabulary, choices that do not go together.</exception>
+    /// <exception cref="RecipeException">No such teacher, another one than the stage began with, another vocabulary, choices that do not go together.</exception>
     /// <exception cref="UnknownPluginException">Neither a method nor an objective.</exception>
     public OpenStage Open(EncoderDecoder model, StageCursor? cursor, Func<MixtureRecipe, MixtureSource> source)
     {
@@ -53,7 +64,7 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
 
         var distil = stage.Distil ?? new();
         var clock = new WorkClock(time, model.WeightDevice);
-        var tokenizer = new ByteLevelTokenizer(TokenizerJson.Load(folder.Tokenizer), Tokenization.TokenizerFile.Tokens);
+        var tokenizer = Tokenizer();
         List<IDisposable> held = [];
         try
         {
@@ -62,7 +73,9 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
             if (objective.NeedsTeacher)
             {
                 held.Add(teacher = new(distil.Teacher!, runs, TokenNames.Of(tokenizer, model.Config.VocabularySize), Bridge(distil), model.WeightType, model.WeightDevice, objective.Delivery.NeedsLogprobs, hosts, time));
-                teacher.CheckLengths(stage);
+                teacher.CheckHost(stage, objective);
+                if (cursor?.Teacher is { } before && before != teacher.Hash)
+                    throw new RecipeException($"distil.teacher: '{distil.Teacher}' has other weights ({teacher.Hash[..12]}…) than when stage '{stage.Name}' began ({before[..12]}…): it was trained further or exchanged. Put those back (a run teaches from its newest checkpoint, an exported folder stays as it is), or give the recipe another name to begin anew.");
                 signal = teacher.Judge(SignalKind.Full, distil.Cache is null || teacher.SendsBest ? distil.TopK : 0, objective.Temperature);
                 if (distil.Cache is { } file)
                 {
@@ -72,11 +85,11 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
                 }
             }
             var vocabulary = TokenTable.From(tokenizer, model.Config.VocabularySize);
-            var models = new RolloutModels(model, teacher?.Model, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root, teacher?.Judge(SignalKind.Sampled, 0, 1), teacher is null ? null : teacher.Writer, clock, teacher?.Kept);
+            var models = new RolloutModels(model, teacher?.Model, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root, teacher?.Judge(SignalKind.Sampled, 0, 1), teacher is null ? null : teacher.Writer, clock, teacher?.Kept, teacher?.Host, teacher?.Texts);
             held.Add(models);
             var trajectories = new TrajectorySource(objective.Replies, objective.Delivery.NeedsLogprobs, models, at => Stream(sources, at), stage.BatchTokens, stage.Accumulate, recipe.Seed, cursor?.Trajectories);
             var text = objective.TextWeight == 0 ? null : Stream([.. distil.Text!.Select(source)], cursor?.Text);
-            return new(new DistillationWork(objective, new EncoderDecoderScorer(model), signal, trajectories, text, new(cursor?.Alarm), clock), tokens, held);
+            return new(new DistillationWork(objective, new EncoderDecoderScorer(model), signal, trajectories, text, new(cursor?.Alarm), clock, teacher?.Hash), tokens, held);
         }
         catch
         {
@@ -106,6 +119,8 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
     }
 
     private MixtureStream Stream(IReadOnlyList<MixtureSource> sources, StreamCursor? at, bool pack = false) => new(sources, new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens, recipe.Seed, at, pack);
+
+    private ByteLevelTokenizer Tokenizer() => new(TokenizerJson.Load(folder.Tokenizer), Tokenization.TokenizerFile.Tokens);
 
     private IVocabularyBridge? Bridge(DistilRecipe distil) => distil.Bridge is null ? null : plugins.Create<IVocabularyBridge>(distil.Bridge);
 

@@ -27,7 +27,7 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
         using var journal = new Journal(folder, state.TotalSteps + 1, time);
         using var span = TrainingMeter.Spans.StartActivity("stage")?.SetTag(TrainingMeter.Stage, stage.Name);
         model.train();
-        while (state.Step < stage.Steps && Ending(stage, state) is null && !stop.IsCancellationRequested)
+        while (!IsOver(stage, state) && !stop.IsCancellationRequested)
         {
             var began = time.GetTimestamp();
             var step = state.Step + 1;
@@ -83,6 +83,9 @@ public sealed class Trainer(EncoderDecoder model, RunFolder folder, TimeProvider
         if (model.WeightDevice.type == DeviceType.CPU) Generator.Default.manual_seed(seed);
         else cuda.manual_seed_all(seed);
     }
+
+    /// <summary>Whether the stage that <paramref name="state"/> stands in has no step left.</summary>
+    public static bool IsOver(StageRecipe stage, RunState state) => state.Step >= stage.Steps || Ending(stage, state) is not null;
 
     /// <summary>Why a stage ends before its last step; <c>null</c>: it does not. A function of the state, so a run that was killed here ends here.</summary>
     private static string? Ending(StageRecipe stage, RunState state) =>

@@ -51,7 +51,7 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
 
     /// <returns>The last state; its stage is <c>null</c> when all stages are done.</returns>
     /// <param name="held">The run folder's lock, where the caller has it.</param>
-    /// <exception cref="RecipeException">The run was begun with another recipe.</exception>
+    /// <exception cref="RecipeException">The run was begun with another recipe, or its stage with another teacher.</exception>
     /// <exception cref="TeacherLostException">A teacher at a model host answers no more. A checkpoint holds the last whole step.</exception>
     public RunState Follow(Action<string>? say, Action<TrainingProgress>? report, CancellationToken stop, IDisposable? held = null)
     {
@@ -79,17 +79,15 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
         state ??= new RunState(recipe.Stages[0].Name, 0, 0, 0, 0, 0, null, null, 0, recipeHash);
         folder.CutJournal(state.TotalSteps);
 
-        foreach (var stage in recipe.Stages.SkipWhile(s => s.Name != state.Stage).ToArray())
+        StageRecipe[] ahead = [.. recipe.Stages.SkipWhile(s => s.Name != state.Stage)];
+        // A run that was killed between a stage's last step and the next stage needs that stage's teacher no more.
+        foreach (var stage in ahead.Where(s => s != ahead[0] || !Trainer.IsOver(s, state))) Setup(stage).CheckTeacher(encoder.VocabularySize);
+        foreach (var stage in ahead)
         {
             using var model = new EncoderDecoder(Shape(recipe.Model, encoder.VocabularySize, stage.Dropout), recipe.Seed, device, ScalarType.BFloat16);
             using var optimiser = new MasterAdamW(model.named_parameters(), stage.WeightDecay);
             Restore(optimiser, state);
-            var heldOutSet = new HeldOutSet(recipe.Validation.Select(name => (name, HeldOut(name, encoder))), new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens);
-            using var replies = stage.Quality is null ? null : Replies(stage, model);
-            using var work = Setup(stage).Open(model, state.Cursor, mixture => Source(mixture, stage, encoder, say));
-            say?.Invoke($"{stage.Name}: {EncoderDecoder.ParameterCount(model.Config):N0} parameters, {work.Tokens:N0} tokens in {stage.Mixture.Count} corpora, {heldOutSet.Samples} held-out samples");
-
-            state = new Trainer(model, folder, time, report).Train(stage, work.Work, optimiser, recipe.Seed, state, () => new(heldOutSet.Losses(model), replies?.Score()), stop);
+            if (!Trainer.IsOver(stage, state)) state = Train(stage, model, optimiser, encoder, state, say, report, stop);
             if (stop.IsCancellationRequested && state.Step < stage.Steps) return state;
             if (Trainer.HasBest(stage, state)) folder.LoadTensors(optimiser, weightsOnly: true, folder.Best);
 
@@ -99,6 +97,15 @@ public sealed class TrainingRun(TrainingRecipe recipe, string recipeHash, string
             if (stop.IsCancellationRequested) return state;
         }
         return state;
+    }
+
+    private RunState Train(StageRecipe stage, EncoderDecoder model, MasterAdamW optimiser, BytePairEncoder encoder, RunState state, Action<string>? say, Action<TrainingProgress>? report, CancellationToken stop)
+    {
+        var heldOutSet = new HeldOutSet(recipe.Validation.Select(name => (name, HeldOut(name, encoder))), new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens);
+        using var replies = stage.Quality is null ? null : Replies(stage, model);
+        using var work = Setup(stage).Open(model, state.Cursor, mixture => Source(mixture, stage, encoder, say));
+        say?.Invoke($"{stage.Name}: {EncoderDecoder.ParameterCount(model.Config):N0} parameters, {work.Tokens:N0} tokens in {stage.Mixture.Count} corpora, {heldOutSet.Samples} held-out samples");
+        return new Trainer(model, folder, time, report).Train(stage, work.Work, optimiser, recipe.Seed, state, () => new(heldOutSet.Losses(model), replies?.Score()), stop);
     }
 
     /// <summary>What can be said against any stage before anything is trained: a mistake in the last one must not show after hours.</summary>

@@ -10,11 +10,13 @@ namespace Chat.Training.Objectives;
 /// <param name="text">Plain text, where <see cref="DistillationObjective.TextWeight"/> is not 0.</param>
 /// <param name="alarm">Stands where <paramref name="source"/> does.</param>
 /// <param name="clock">Shared with who writes the replies.</param>
-public sealed class DistillationWork(DistillationObjective objective, IReplyScorer student, ITeacher? teacher, TrajectorySource source, MixtureStream? text, DegenerationAlarm alarm, WorkClock clock) : IStageWork
+/// <param name="teacherHash">Content of the teacher, for the cursor.</param>
+public sealed class DistillationWork(
+    DistillationObjective objective, IReplyScorer student, ITeacher? teacher, TrajectorySource source, MixtureStream? text, DegenerationAlarm alarm, WorkClock clock, string? teacherHash = null) : IStageWork
 {
     private readonly TimedTeacher? teacher = teacher is null ? null : new TimedTeacher(teacher, clock);
 
-    public StageCursor Cursor => new(Trajectories: source.State, Text: text?.Cursor, Alarm: alarm.State);
+    public StageCursor Cursor => new(Trajectories: source.State, Text: text?.Cursor, Alarm: alarm.State, Teacher: teacherHash);
 
     public UpdateReport Learn(double progress)
     {

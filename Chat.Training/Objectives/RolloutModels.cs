@@ -13,17 +13,19 @@ namespace Chat.Training.Objectives;
 /// A student under training and its teacher as the engine that serves runs them: on a CPU weights on the kernels, lossless, the student's packed anew whenever it is to write; on a GPU the weights
 /// where they are. Log-probabilities that losses use are torch's, so that before the first update q/q_old is 1. One thread.
 /// </summary>
-/// <param name="teacher">Who writes; <c>null</c> where none does.</param>
+/// <param name="teacher">Who writes in this process; <c>null</c> where none does.</param>
 /// <param name="longest">Tokens of a reply at most, the end token counted.</param>
 /// <param name="batchTokens">Tokens scored together, both sides with their pads.</param>
 /// <param name="scratch">A folder for the weights on their way from torch to the kernels.</param>
 /// <param name="judge">Who says what the teacher thinks of each token, at temperature 1; <c>null</c> where nobody asks.</param>
 /// <param name="bridge">Makes the teacher's runner one of the student's vocabulary.</param>
 /// <param name="clock">Hears how long it takes.</param>
+/// <param name="host">Who writes whole replies instead of <paramref name="teacher"/>; not disposed of.</param>
+/// <param name="texts">Where the teacher writes tokens of its own, makes the student's of its replies.</param>
 /// <param name="kept">What <paramref name="judge"/> reads when replies are scored, for who asks about them next; forgotten when others are.</param>
 public sealed class RolloutModels(
     EncoderDecoder student, EncoderDecoder? teacher, TokenTable tokens, int longest, int batchTokens, int threads, string scratch,
-    ITeacher? judge = null, Func<IRunner, IRunner>? bridge = null, WorkClock? clock = null, KeptRows? kept = null) : IRolloutModels, IDisposable
+    ITeacher? judge = null, Func<IRunner, IRunner>? bridge = null, WorkClock? clock = null, KeptRows? kept = null, TeacherHost? host = null, TextBridge? texts = null) : IRolloutModels, IDisposable
 {
     private const long CacheBytes = 256L << 20;
     private readonly Team team = new(threads);
@@ -34,6 +36,7 @@ public sealed class RolloutModels(
     {
         using var timed = clock?.Sampling();
         if (source == ReplySource.Mixed && how.TeacherShare == 0) source = ReplySource.Student;
+        if (source == ReplySource.Teacher && host is not null) return host.Write(contexts, longest, how.Temperature, seed, number);
         if (source != ReplySource.Student) teacherRunner ??= Bridged(Open(teacher ?? throw new InvalidOperationException($"Replies of {source} need a teacher.")));
         var training = student.training;
         using var own = source == ReplySource.Teacher ? null : Open(student);
@@ -42,7 +45,7 @@ public sealed class RolloutModels(
         {
             return source switch
             {
-                ReplySource.Teacher => Write(teacherRunner!),
+                ReplySource.Teacher => texts is null ? Write(teacherRunner!) : Translated(texts, contexts, how.Temperature, seed, number),
                 ReplySource.Student => Write(own!),
                 ReplySource.Mixed => Write(new BlendRunner(own!, teacherRunner!, BlendLaws.Mixed(how.TeacherShare))),
                 _ => Write(new BlendRunner(own!, teacherRunner!, BlendLaws.Filtered(how.FilterTop))),
@@ -59,6 +62,14 @@ public sealed class RolloutModels(
             student.train(training);
         }
     }
+
+    /// <summary>Replies by their texts. One that is longer in the student's tokens is cut as its own would be; one of which nothing can be read is an end. Drawn were other tokens, so no log-probabilities of these are told.</summary>
+    private WrittenReply[] Translated(TextBridge texts, IReadOnlyList<int[]> contexts, double temperature, ulong seed, long number) =>
+        [.. new RolloutWriter(texts.Tokens, RowsOn(student)).Write(teacherRunner!, [.. contexts.Select(texts.Context)], longest, temperature, seed, number).Select(reply =>
+        {
+            var labels = texts.Reply(reply.Labels);
+            return new WrittenReply(labels.Length == 0 ? [tokens.Separator] : labels[..Math.Min(longest, labels.Length)], []);
+        })];
 
     public IReadOnlyList<Rollout> Score(IReadOnlyList<Rollout> rollouts)
     {
@@ -89,7 +100,7 @@ public sealed class RolloutModels(
         team.Dispose();
     }
 
-    private IRunner Bridged(IRunner runner) => bridge is null ? runner : bridge(runner);
+    private IRunner Bridged(IRunner runner) => bridge is null || texts is not null ? runner : bridge(runner);
 
     private static double[] Labels(ITeacher model, Batch batch)
     {

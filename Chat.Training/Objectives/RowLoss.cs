@@ -35,10 +35,11 @@ public static class RowLoss
         var labels = batch.Batch.RowLabels();
         var rows = terms.SelectMany((term, i) => Enumerable.Range(0, batch.Rollouts[i].Length).Select(t => (Reply: i, Place: t))).ToArray();
         var most = chunkRows ?? ChunkRowsOn(leaf.device);
-        for (var from = 0; from < rows.Length; from += most)
+        for (int from = 0, count; from < rows.Length; from += count)
         {
             using var chunk = NewDisposeScope();
-            var count = Math.Min(most, rows.Length - from);
+            count = Math.Min(most, rows.Length - from);
+            count = teacher?.Together(from, count) ?? count;
             var scores = student.Scores(leaf.narrow(0, from, count));                                   // [n V]
             var logprobs = Logprobs(scores);
             List<Tensor> losses = [];

@@ -11,19 +11,24 @@ namespace Chat.Training.Objectives;
 /// <summary>How a model host is asked.</summary>
 /// <param name="Key">The installation's key (<c>Hosts:Key</c> there); <c>null</c>: none is shown.</param>
 /// <param name="Deadline">Of one reply's scores.</param>
-/// <param name="Tries">For what may pass: a host that is busy, or is started anew.</param>
+/// <param name="Tries">For what may pass: a host that is busy, or is started anew. 1: none after the first.</param>
 /// <param name="Wait">Before the second try; twice as long before each further one.</param>
 public sealed record TeacherHostOptions(string? Key, TimeSpan Deadline, int Tries, TimeSpan Wait)
 {
     /// <summary>The key from the environment's <c>Hosts__Key</c>; seven tries, which give a host half a minute to come back.</summary>
     public static TeacherHostOptions Default { get; } = new(Environment.GetEnvironmentVariable("Hosts__Key"), TimeSpan.FromMinutes(2), 7, TimeSpan.FromSeconds(0.5));
+
+    /// <summary>The same without patience, for a look whether a host is there.</summary>
+    public TeacherHostOptions Once => this with { Tries = 1, Deadline = Deadline < LookDeadline ? Deadline : LookDeadline };
+
+    private static readonly TimeSpan LookDeadline = TimeSpan.FromSeconds(10);
 }
 
 /// <summary>A teacher that answers no more, or refuses. What was trained until the step before is kept.</summary>
 public sealed class TeacherLostException(string message, Exception inner) : Exception(message, inner);
 
 /// <summary>
-/// A teacher that a model host serves: model_host.proto's <c>Score</c>, as many replies at a time as the host computes together. The content that it served first is asked for ever after, so a host that
+/// A teacher that a model host serves: model_host.proto's <c>Score</c> and <c>Draw</c>, as many replies at a time as the host computes together. The content that it served first is asked for ever after, so a host that
 /// comes back with other weights is an error. Used by one thread.
 /// </summary>
 public sealed class TeacherHost : IDisposable
@@ -51,10 +56,10 @@ public sealed class TeacherHost : IDisposable
         var id = Uri.UnescapeDataString(uri.AbsolutePath.Trim('/'));
         if (id.Length == 0 || id.Contains('/', StringComparison.Ordinal)) throw new ArgumentException($"'{address}' names no model: http://HOST:PORT/MODEL does.");
         if (options.Key is { } key) headers.Add("authorization", $"Bearer {key}");
-        patience = new ResiliencePipelineBuilder { TimeProvider = time }.AddRetry(new RetryStrategyOptions
+        patience = options.Tries <= 1 ? ResiliencePipeline.Empty : new ResiliencePipelineBuilder { TimeProvider = time }.AddRetry(new RetryStrategyOptions
         {
             ShouldHandle = new PredicateBuilder().Handle<RpcException>(error => !Final.Contains(error.StatusCode)),
-            MaxRetryAttempts = Math.Max(1, options.Tries - 1),
+            MaxRetryAttempts = options.Tries - 1,
             Delay = options.Wait,
             MaxDelay = TimeSpan.FromSeconds(15),
             BackoffType = DelayBackoffType.Exponential,
@@ -97,15 +102,39 @@ public sealed class TeacherHost : IDisposable
     /// <param name="kind">How much is asked for, and sent: 4·V bytes a place for <see cref="SignalKind.Full"/>.</param>
     /// <param name="k">Of the best, for <see cref="SignalKind.TopK"/>.</param>
     /// <exception cref="TeacherLostException">The host answers no more, or refuses.</exception>
-    public StoredSignal[] Score(IReadOnlyList<Sample> samples, SignalKind kind, int k, double temperature)
-    {
-        var signals = new StoredSignal[samples.Count];
-        Run(async () => await Parallel.ForEachAsync(Enumerable.Range(0, samples.Count), new ParallelOptions { MaxDegreeOfParallelism = model.Rows },
-            async (i, cancel) => signals[i] = await patience.ExecuteAsync(async inner => await ScoreAsync(samples[i], kind, k, temperature, inner), cancel)));
-        return signals;
-    }
+    public StoredSignal[] Score(IReadOnlyList<Sample> samples, SignalKind kind, int k, double temperature) =>
+        AskEach(samples, (sample, _, cancel) => ScoreAsync(sample, kind, k, temperature, cancel));
+
+    /// <summary>Whether it can <see cref="Write"/>; an older host cannot.</summary>
+    public bool Writes => model.Draws;
+
+    /// <summary>Replies that the teacher draws: its own law, as <see cref="RolloutWriter"/> draws in this process. A reply has a seed of its own, so one that is asked for again is the same.</summary>
+    /// <param name="longest">Tokens a reply has at most, the end token counted.</param>
+    /// <param name="first">Number of the first reply; the others follow.</param>
+    /// <exception cref="TeacherLostException">The host answers no more, or refuses.</exception>
+    public WrittenReply[] Write(IReadOnlyList<int[]> contexts, int longest, double temperature, ulong seed, long first) =>
+        AskEach(contexts, (context, i, cancel) => DrawAsync(context, longest, temperature, RolloutWriter.SeedOf(seed, first + i), cancel));
 
     public void Dispose() => channel.Dispose();
+
+    private TAnswer[] AskEach<T, TAnswer>(IReadOnlyList<T> questions, Func<T, int, CancellationToken, Task<TAnswer>> ask)
+    {
+        var answers = new TAnswer[questions.Count];
+        Run(async () => await Parallel.ForEachAsync(Enumerable.Range(0, answers.Length), new ParallelOptions { MaxDegreeOfParallelism = model.Rows },
+            async (i, cancel) => answers[i] = await patience.ExecuteAsync(async inner => await ask(questions[i], i, inner), cancel)));
+        return answers;
+    }
+
+    private async Task<WrittenReply> DrawAsync(int[] context, int longest, double temperature, long seed, CancellationToken cancel)
+    {
+        var request = new DrawRequest { RequestId = Guid.NewGuid().ToString("n"), Model = model.Id, ModelHash = model.Hash, Context = { context }, MaxTokens = longest, Temperature = temperature, Seed = seed };
+        var drawn = new List<DrawnToken>();
+        using var call = client.Draw(request, headers, Limit(), cancel);
+        await foreach (var token in call.ResponseStream.ReadAllAsync(cancel)) drawn.Add(token);
+        return drawn.Count > 0 && drawn.Count <= longest && drawn.All(token => (uint)token.Id < (uint)Names.Count)
+            ? new([.. drawn.Select(token => token.Id)], [.. drawn.Select(token => (double)token.Logprob)])
+            : throw new RpcException(new(StatusCode.DataLoss, $"It answered with {drawn.Count} tokens that are no reply of at most {longest}."));
+    }
 
     private async Task<StoredSignal> ScoreAsync(Sample sample, SignalKind kind, int k, double temperature, CancellationToken cancel)
     {
@@ -172,6 +201,7 @@ public sealed class TeacherHost : IDisposable
                 StatusCode.Unauthenticated or StatusCode.PermissionDenied => "Set Hosts__Key to that installation's key.",
                 StatusCode.FailedPrecondition or StatusCode.NotFound => "A run goes on with the teacher that it began with: serve that model there again.",
                 StatusCode.InvalidArgument or StatusCode.OutOfRange => "",
+                _ when options.Tries <= 1 => "Start the host, or name another teacher; the same command then begins, or goes on.",
                 _ => $"It was asked {options.Tries} times. Start the host again; the same command then goes on from the last whole step.",
             };
             throw new TeacherLostException($"The teacher {address} does not answer: {error.StatusCode}, {error.Status.Detail} {advice}".TrimEnd(), error);

@@ -17,6 +17,9 @@ public interface ITeacherRows : IDisposable
     /// <returns>Two tensors of one shape, [count V] or [count k+1]; the teacher's is constant.</returns>
     (Tensor P, Tensor Q) Align(int from, int count, Tensor q);
 
+    /// <summary>How many rows from <paramref name="from"/> on are read in one <see cref="Align"/>: at most so many, more only where fewer cannot be told.</summary>
+    int Together(int from, int most) => most;
+
     /// <summary>log p of each row's own token, [N].</summary>
     double[] Labels();
 }

@@ -8,11 +8,14 @@ public sealed record TokenNames(IReadOnlyList<byte[]> Names, IReadOnlySet<int> S
 {
     private static readonly byte[] None = [];
 
+    /// <summary>What cuts texts into these tokens; <c>null</c> where only the tokens are known.</summary>
+    public ITextTokenizer? Tokenizer { get; init; }
+
     /// <param name="size">Scores of a row; a model may have more than tokens.</param>
     public static TokenNames Of(ITextTokenizer tokenizer, int size)
     {
         var names = VocabularyNames.Of(tokenizer, size).ToArray();
-        return new([.. names.Select(n => n.Name)], Enumerable.Range(0, size).Where(id => names[id].IsSpecial).ToHashSet());
+        return new([.. names.Select(n => n.Name)], Enumerable.Range(0, size).Where(id => names[id].IsSpecial).ToHashSet()) { Tokenizer = tokenizer };
     }
 
     public int Count => Names.Count;

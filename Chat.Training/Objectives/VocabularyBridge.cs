@@ -1,8 +1,10 @@
 using Chat.Domain.Plugins;
 using Chat.Models.Engine;
 using Chat.Training.Methods;
+using Chat.Training.Recipes;
 using TorchSharp;
 using static TorchSharp.torch;
+using TokenTable = Chat.Models.Decoding.TokenTable;
 
 namespace Chat.Training.Objectives;
 
@@ -14,13 +16,28 @@ public interface IVocabularyBridge
     /// <exception cref="ArgumentException">These two cannot be bridged so; the message names the token.</exception>
     ITeacher Judge(ITeacher teacher, TokenNames theirs, TokenNames ours);
 
-    /// <summary>Whether the teacher may also write replies, or help to.</summary>
+    /// <summary>Whether the teacher may also write the student's tokens, alone or with it.</summary>
     bool Writes { get; }
+
+    /// <summary>How replies that the teacher writes in its own tokens become the student's; <c>null</c>: they need not, or cannot.</summary>
+    TextBridge? Texts(TokenNames theirs, TokenNames ours) => null;
+
+    /// <summary>Whether the teacher may write whole replies.</summary>
+    bool WritesTexts => Writes;
+
+    /// <summary>Why an objective cannot be followed behind it, with what to do instead; <c>null</c>: it can. Asked when a recipe is checked, of objectives that have a teacher.</summary>
+    string? Refuses(DistillationObjective objective, DistilRecipe distil) => null;
 
     /// <summary>The teacher as one who writes the student's tokens. Owns what it wraps.</summary>
     /// <exception cref="NotSupportedException">It does not write.</exception>
     IRunner Writer(IRunner teacher, TokenNames theirs, TokenNames ours);
 }
+
+/// <summary>A teacher's replies in a student's tokens, by what they write.</summary>
+/// <param name="Tokens">The teacher's.</param>
+/// <param name="Context">The student's context in the teacher's tokens.</param>
+/// <param name="Reply">The teacher's reply in the student's, of any length, also none.</param>
+public sealed record TextBridge(TokenTable Tokens, Func<int[], int[]> Context, Func<int[], int[]> Reply);
 
 /// <summary>
 /// Tokens that write the same are the same, whatever their ids; special ones by their names. Exact where both have the same tokens in another order. A teacher may have more tokens than

@@ -61,6 +61,8 @@ internal sealed class TimedTeacher(ITeacher teacher, WorkClock clock) : ITeacher
             return rows.Align(from, count, q);
         }
 
+        public int Together(int from, int most) => rows.Together(from, most);
+
         public double[] Labels() => rows.Labels();
 
         public void Dispose() => rows.Dispose();

@@ -6,7 +6,7 @@ namespace Chat.Training.Recipes;
 /// How a stage distils: what differs from its objective's preset. What is left out stays the preset's.
 /// </summary>
 /// <param name="Teacher">Name of a run, whose newest weights teach, a model folder, or <c>http://HOST:PORT/MODEL</c>, a model host; its vocabulary must be the student's, token by token.</param>
-/// <param name="Bridge">What makes a teacher of another vocabulary understood: <c>tokens</c> where the student's tokens are all among the teacher's, under whatever ids.</param>
+/// <param name="Bridge">What makes a teacher of another vocabulary understood: <c>tokens</c> where the student's tokens are all among the teacher's, under whatever ids; <c>spans</c> or <c>uld</c> where the two cut texts differently.</param>
 /// <param name="Divergence"><c>fkl</c>, <c>rkl</c>, <c>tvd</c>, <c>jsd:β</c>, <c>skl:a</c>, <c>srkl:a</c> or <c>preference:β</c>, for objectives that back-propagate one.</param>
 /// <param name="Likelihood">Share of likelihood beside it, 0 to 1.</param>
 /// <param name="Temperature">Both sides' scores are divided by it before a divergence is measured.</param>

@@ -31,6 +31,14 @@ internal sealed class FakeHost : ModelHost.ModelHostBase, IAsyncDisposable
 
     public ConcurrentQueue<GenerateRequest> Requests { get; } = [];
 
+    public ConcurrentQueue<DrawRequest> Draws { get; } = [];
+
+    /// <summary>It is older than <see cref="Draw"/>.</summary>
+    public bool IsOld { get; set; }
+
+    /// <summary>What it says of its model's ids.</summary>
+    public IReadOnlyList<(byte[] Name, bool IsSpecial)> Names { get; set; } = [.. Enumerable.Range(0, 100).Select(id => (Name: new[] { (byte)id }, IsSpecial: false))];
+
     /// <summary>Awaited before each letter, with its place in the reply; what it throws breaks the reply off.</summary>
     public Func<int, ServerCallContext, Task> Before { get; set; } = (_, _) => Task.CompletedTask;
 
@@ -63,10 +71,30 @@ internal sealed class FakeHost : ModelHost.ModelHostBase, IAsyncDisposable
         }
     }
 
+    /// <summary>The ids 10, 11, … one after the other, as <see cref="Generate"/> says letters.</summary>
+    public override async Task Draw(DrawRequest request, IServerStreamWriter<DrawnToken> responseStream, ServerCallContext context)
+    {
+        if (IsOld) throw new RpcException(new(StatusCode.Unimplemented, ""));
+        Draws.Enqueue(request);
+        for (var place = 0; place < Letters; place++)
+        {
+            await Before(place, context);
+            await responseStream.WriteAsync(new() { Id = 10 + place, Logprob = -place });
+        }
+    }
+
+    public override async Task Vocabulary(VocabularyRequest request, IServerStreamWriter<VocabularyPart> responseStream, ServerCallContext context)
+    {
+        var part = new VocabularyPart();
+        part.Tokens.AddRange(Names.Select(n => Google.Protobuf.ByteString.CopyFrom(n.Name)));
+        part.Special.AddRange(Names.Index().Where(n => n.Item.IsSpecial).Select(n => n.Index));
+        await responseStream.WriteAsync(part);
+    }
+
     public override Task<StatusReply> Status(StatusRequest request, ServerCallContext context)
     {
         var status = new StatusReply { Draining = IsDraining };
-        status.Models.Add(new ServedModel { Id = "m", Hash = Hash, MaxPromptTokens = 100, MaxCompletionTokens = 50, Rows = 8, VocabularySize = 100, Active = Active, Load = Engine });
+        status.Models.Add(new ServedModel { Id = "m", Hash = Hash, MaxPromptTokens = 100, MaxCompletionTokens = 50, Rows = 8, VocabularySize = Names.Count, Active = Active, Load = Engine, Weights = "exact", Draws = !IsOld });
         return Task.FromResult(status);
     }
 

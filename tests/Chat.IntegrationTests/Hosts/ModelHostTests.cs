@@ -127,6 +127,7 @@ public sealed class ModelHostTests
             () => host.Client.UndrainAsync(new(), headers).ResponseAsync,
             () => HearAsync(host, Request("m1", ""), headers),
             () => host.Client.Score(new(), headers).ResponseStream.MoveNext(CancellationToken.None),
+            () => host.Client.Draw(new(), headers).ResponseStream.MoveNext(CancellationToken.None),
             () => host.Client.Vocabulary(new(), headers).ResponseStream.MoveNext(CancellationToken.None),
         ];
 
@@ -267,6 +268,23 @@ public sealed class ModelHostTests
         if (what != "reply") wish.Reply.AddRange(Enumerable.Repeat(6, what == "long" ? 5000 : 1));
 
         Assert.Equal(status, (await Assert.ThrowsAsync<RpcException>(() => ScoreAsync(host, wish))).StatusCode);
+    }
+
+    [Theory]
+    [InlineData("context", StatusCode.InvalidArgument)]
+    [InlineData("id", StatusCode.InvalidArgument)]
+    [InlineData("none", StatusCode.InvalidArgument)]
+    [InlineData("temperature", StatusCode.InvalidArgument)]
+    [InlineData("long", StatusCode.OutOfRange)]
+    [InlineData("hash", StatusCode.FailedPrecondition)]
+    public async Task What_cannot_be_drawn_is_refused(string what, StatusCode status)
+    {
+        await using var host = await HostServer.StartAsync();
+        var wish = new DrawRequest { Model = "m1", MaxTokens = what == "none" ? 0 : what == "long" ? 5000 : 4, Temperature = what == "temperature" ? -1 : 0, ModelHash = what == "hash" ? "another" : "" };
+        if (what != "context") wish.Context.Add(what == "id" ? 1_000_000 : 5);
+        using var call = host.Client.Draw(wish, HostServer.KeyHeader);
+
+        Assert.Equal(status, (await Assert.ThrowsAsync<RpcException>(() => call.ResponseStream.MoveNext(CancellationToken.None))).StatusCode);
     }
 
     private static GenerateRequest Request(string model, string decoding)

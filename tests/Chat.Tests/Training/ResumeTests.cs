@@ -51,6 +51,73 @@ public sealed class ResumeTests : IDisposable
         Assert.All(Lines("whole").Select(l => JsonNode.Parse(l)!).Where(l => l["loss"] is not null), l => Assert.True(double.IsFinite((double)l["loss"]!)));
     }
 
+    /// <summary>On its own replies, which are not all text at first, and on the teacher's.</summary>
+    [Theory]
+    [InlineData("gkd", """{"teacher":"teacher","bridge":"spans","share":0.8}""")]
+    [InlineData("tvd", """{"teacher":"teacher","bridge":"uld","replies":16}""")]
+    public void A_student_of_another_vocabulary_goes_on_bit_for_bit(string objective, string distil)
+    {
+        Follow("teacher", null);
+        void Run(string name, long killedAfter = 0) => TinyRun.Follow(Distilled(name, objective, distil) with { Tokenizer = new(340, new Dictionary<string, long> { ["wesnoth-en"] = 20_000 }) }, root,
+            update => { if (update.Validation is null && update.Step == killedAfter) throw new KilledException(); });
+        Run("whole");
+        foreach (var killedAfter in new[] { 3, 6 }) Assert.Throws<KilledException>(() => Run("killed", killedAfter));
+
+        Run("killed");
+
+        Assert.Equal(Lines("whole"), Lines("killed"));
+        Assert.All(Lines("whole").Select(l => JsonNode.Parse(l)!).Where(l => l["loss"] is not null), l => Assert.InRange((double)l["loss"]!, 1e-6, 100));
+    }
+
+    [Fact]
+    public void A_teacher_that_is_exchanged_while_its_student_is_stopped_is_refused_and_goes_on_when_it_is_back()
+    {
+        Follow("teacher", null);
+        void Run(string name, long killedAfter = 0) => TinyRun.Follow(Distilled(name, "kd", """{"teacher":"teacher","cache":"words"}"""), root, update => { if (update.Validation is null && update.Step == killedAfter) throw new KilledException(); });
+        Run("whole");
+        File.Delete(Path.Combine(root, "words"));
+        Assert.Throws<KilledException>(() => Run("killed", 5));
+        Assert.Throws<KilledException>(() => Run("begun", 1));                                   // before its first checkpoint
+        Assert.Throws<KilledException>(() => Run("old", 5));
+        Directory.Move(Path.Combine(root, "teacher"), Path.Combine(root, "away"));
+        TinyRun.Follow(Recipe("teacher") with { Seed = 6 }, root);
+        File.Move(Path.Combine(root, "words"), Path.Combine(root, "words-away"));
+
+        var error = Assert.Throws<RecipeException>(() => Run("killed"));
+
+        Assert.Contains("than when stage 'only' began", error.Message, StringComparison.Ordinal);
+        Assert.Contains("Put those back", error.Message, StringComparison.Ordinal);
+        Run("begun");
+        Change("old", state => Assert.True(state["cursor"]!.AsObject().Remove("teacher")));       // as an older version wrote it
+        Run("old");
+        File.Delete(Path.Combine(root, "words"));
+        Directory.Delete(Path.Combine(root, "teacher"), recursive: true);
+        Directory.Move(Path.Combine(root, "away"), Path.Combine(root, "teacher"));
+        Run("killed");
+        Assert.Equal(Lines("whole"), Lines("killed"));
+        Assert.NotEqual(Lines("whole"), Lines("begun"));
+    }
+
+    [Fact]
+    public void A_run_killed_between_two_stages_asks_the_first_ones_teacher_no_more()
+    {
+        Follow("teacher", null);
+        var recipe = Distilled("run", "kd", """{"teacher":"teacher"}""");
+        recipe = recipe with { Stages = [recipe.Stages[0] with { Name = "first" }, Stage("second") with { Steps = 4 }] };
+        TinyRun.Follow(recipe with { Name = "whole" }, root);
+        using var stop = new CancellationTokenSource();
+        TinyRun.Follow(recipe, root, update => { if (update.Step == 9) stop.Cancel(); }, stop: stop.Token);
+        Change("run", state =>
+        {
+            Assert.Equal("second", (string)state["stage"]!);
+            (state["stage"], state["step"], state["cursor"]) = ("first", 9, new JsonObject { ["teacher"] = "another one" });
+        });
+
+        Assert.Null(TinyRun.Follow(recipe, root).Stage);
+
+        Assert.Equal(Lines("whole"), Lines("run"));
+    }
+
     [Fact]
     public void A_distillation_without_its_teacher_says_what_to_do()
     {
@@ -70,6 +137,14 @@ public sealed class ResumeTests : IDisposable
         var error = Assert.Throws<RecipeException>(() => TinyRun.Follow(recipe, root));
 
         Assert.Contains("another than the student's", error.Message, StringComparison.Ordinal);
+
+        // Of a later stage too before the first one is trained.
+        var late = recipe with { Name = "late", Stages = [Stage("first"), .. recipe.Stages] };
+        Assert.Contains("another than the student's", Assert.Throws<RecipeException>(() => TinyRun.Follow(late, root)).Message, StringComparison.Ordinal);
+        Assert.False(File.Exists(Path.Combine(root, "late", "journal.jsonl")));
+        var bridged = late with { Name = "bridged", Stages = [Stage("first"), Stage("second") with { Method = "kd", Distil = new(Teacher: "teacher", Bridge: "tokens") }] };
+        Assert.Contains("is none of the teacher's", Assert.Throws<RecipeException>(() => TinyRun.Follow(bridged, root)).Message, StringComparison.Ordinal);
+        Assert.False(File.Exists(Path.Combine(root, "bridged", "journal.jsonl")));
     }
 
     [Fact]
@@ -139,6 +214,16 @@ public sealed class ResumeTests : IDisposable
 
         var other = next with { Name = "other-shape", Model = next.Model with { Width = 48 } };
         Assert.Contains("must have its shape", Assert.Throws<RecipeException>(() => TinyRun.Follow(other, root)).Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>Changes what the newest checkpoint says of the run.</summary>
+    private void Change(string name, Action<JsonNode> change)
+    {
+        var checkpoint = new RunFolder(Path.Combine(root, name)).Newest!;
+        var state = JsonNode.Parse(File.ReadAllText(Path.Combine(checkpoint, "state.json")))!;
+        change(state);
+        File.WriteAllText(Path.Combine(checkpoint, "state.json"), state.ToJsonString());
+        File.Delete(Path.Combine(checkpoint, "sums.txt"));
     }
 
     private double Validation(string run) => (double)JsonNode.Parse(Lines(run).Last(l => l.Contains("validation", StringComparison.Ordinal)))!["validation"]!["wesnoth-en"]!;
