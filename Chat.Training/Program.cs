@@ -5,6 +5,7 @@ using Chat.Training.Commands;
 using Chat.Training.Methods;
 using Chat.Training.Objectives;
 using Chat.Training.Recipes;
+using Chat.Training.Worker;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using OpenTelemetry.Metrics;
@@ -28,6 +29,7 @@ builder.Services.AddSingleton<ConvertCommand>();
 builder.Services.AddSingleton<EvaluateCommand>();
 builder.Services.AddSingleton<CugeCommand>();
 builder.Services.AddSingleton<WorkerCommand>();
+builder.Services.AddSingleton<JobsCommand>();
 if (Environment.GetEnvironmentVariable("OTEL_EXPORTER_OTLP_ENDPOINT") is { Length: > 0 })
     builder.Services.AddOpenTelemetry().ConfigureResource(resource => resource.AddService("chat-training").AddEnvironmentVariableDetector())
         .WithMetrics(metrics => metrics.AddMeter(TrainingMeter.Name).AddOtlpExporter()).WithTracing(tracing => tracing.AddSource(TrainingMeter.Name).AddOtlpExporter());
@@ -50,8 +52,9 @@ var root = new RootCommand("""
     Several models beside each other, with intervals, and by capability:
       evaluate artifacts/chat-student artifacts/chat-teacher --teacher artifacts/chat-teacher --to artifacts/evaluation
       cuge artifacts/chat-student artifacts/chat-teacher
-    As a service, for jobs that a gateway queues:
+    As a service: a worker for jobs that a gateway queues, and the jobs themselves:
       worker --help
+      jobs --help
     """)
 {
     host.Services.GetRequiredService<DataCommands>().Create(),
@@ -63,14 +66,16 @@ var root = new RootCommand("""
     host.Services.GetRequiredService<EvaluateCommand>().Create(),
     host.Services.GetRequiredService<CugeCommand>().Create(),
     host.Services.GetRequiredService<WorkerCommand>().Create(),
+    host.Services.GetRequiredService<JobsCommand>().Create(),
 };
+const int NoSpace = 28, NoQuota = 122;      // ENOSPC and EDQUOT of Linux
 try
 {
     // A step of a large model takes its time, and a checkpoint must be written after it.
     return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromMinutes(5), EnableDefaultExceptionHandler = false });
 }
-catch (Exception error) when (error is RecipeException or DivergedException or TeacherLostException or CheckpointException or IOException or UnauthorizedAccessException or InvalidDataException or InvalidOperationException or ArgumentException or UnknownPluginException or RedisException)
+catch (Exception error) when (error is RecipeException or DivergedException or TeacherLostException or CheckpointException or IOException or UnauthorizedAccessException or InvalidDataException or InvalidOperationException or ArgumentException or UnknownPluginException or RedisException or GatewayException)
 {
-    await Console.Error.WriteLineAsync(error.Message);
+    await Console.Error.WriteLineAsync(error is IOException { HResult: NoSpace or NoQuota } ? $"{error.Message} Make room, then run the same again; what was there before is as it was." : error.Message);
     return 1;
 }
