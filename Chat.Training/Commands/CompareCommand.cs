@@ -98,6 +98,7 @@ public sealed class CompareCommand(IAnsiConsole console)
             if (points.Count > 0) plot.Add.Scatter(points.Select(p => p.X).ToArray(), points.Select(p => p.Y).ToArray()).LegendText = name;
         }
         plot.ShowLegend(Alignment.UpperRight);
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         WholeFile.Write(path, part => plot.SavePng(part, 1000, 600));
     }
 }

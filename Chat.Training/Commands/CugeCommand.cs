@@ -54,6 +54,7 @@ public sealed class CugeCommand(TimeProvider time, IAnsiConsole console)
 
     private async Task<int> RunAsync(CugeHierarchy hierarchy, string[] folders, string? sets, int most, int seed, string to, CancellationToken cancel)
     {
+        Directory.CreateDirectory(to);      // minutes before it is needed
         var runs = new List<CugeRun>();
         var about = new Dictionary<string, string>();
         await console.Progress().AutoRefresh(true).Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn()).StartAsync(async progress =>
