@@ -40,6 +40,7 @@ public sealed class CugeCommand(TimeProvider time, IAnsiConsole console)
         command.Validators.Add(result =>
         {
             if (!result.GetValue(list) && !result.GetValue(board) && result.GetValue(folders) is not { Length: > 0 }) result.AddError("Give at least one model folder, or --list or --board.");
+            if (result.GetValue(sets) is null && (result.GetValue(lite) || result.GetValue(most) > 0)) result.AddError("--lite and --most are of the published datasets: they need --sets.");
             if (result.GetValue(most) < 0) result.AddError($"--most is {result.GetValue(most)} (at least 0).");
         });
         command.SetAction(async (parse, cancel) =>

@@ -111,13 +111,14 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
             double[] xs = [.. shown.Select(s => s.X)], ys = [.. shown.Select(s => s.Value!.Value)];
             var points = plot.Add.ScatterPoints(xs, ys);
             points.LegendText = Models[m].Model;
+            points.Color = plot.Add.Palette.GetColor(m);      // the bars count as plots too
             double[] middles = [.. shown.Select(s => (s.Value!.Low + s.Value.High) / 2)];
             plot.Add.ErrorBar(xs, middles, [.. shown.Select(s => (s.Value!.High - s.Value.Low) / 2)]).Color = points.Color;
         }
-        plot.Axes.SetLimitsY(0, 105);
+        plot.Axes.SetLimitsY(-2, 105);
         plot.Axes.Bottom.SetTicks([.. Plotted.Select((_, i) => (double)i)], Plotted);
         plot.Title("Replies to held-out dialogue");
-        plot.YLabel("percent, 95 %");
+        plot.YLabel("percent, with the 95 % interval");
         plot.ShowLegend(Alignment.UpperRight);
         plot.SavePng(path, 1000, 600);
     }

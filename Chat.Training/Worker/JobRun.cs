@@ -58,6 +58,7 @@ public sealed class JobRun(TrainingJob job, WorkerFolders folders, PluginCatalog
         torch.set_num_threads(folders.Threads);      // of this thread: OpenMP keeps it for each
         var state = run.Follow(message => progress = progress with { Message = message }, update => Report(recipe, update), stop, held);
         if (state.Stage is not null) throw new OperationCanceledException(stop);
+        progress = progress with { Step = state.TotalSteps, Of = Steps(recipe) };      // also where an earlier job had trained it
         WholeFile.WriteText(Path.Combine(Run, RecipeName), text);      // for the runs that start from this one
         return job.Register ? Register(recipe, corpora, stop) : null;
     }
@@ -91,7 +92,7 @@ public sealed class JobRun(TrainingJob job, WorkerFolders folders, PluginCatalog
     private void Report(TrainingRecipe recipe, TrainingProgress update)
     {
         var step = recipe.Stages.TakeWhile(s => s.Name != update.Stage.Name).Sum(s => (long)s.Steps) + update.Step;
-        var of = recipe.Stages.Sum(s => (long)s.Steps);
+        var of = Steps(recipe);
         first ??= step;
         var pace = step > first ? time.GetElapsedTime(began).TotalSeconds / (step - first.Value) : (double?)null;
         progress = progress with
@@ -100,6 +101,8 @@ public sealed class JobRun(TrainingJob job, WorkerFolders folders, PluginCatalog
             Validation = update.Validation ?? progress.Validation, Alarm = update.Alarm ?? progress.Alarm,
         };
     }
+
+    private static long Steps(TrainingRecipe recipe) => recipe.Stages.Sum(s => (long)s.Steps);
 
     /// <summary>A job's recipe, as far as it can be told to be one without the worker's folders.</summary>
     /// <returns>The recipe, and the text that names it by its hash.</returns>

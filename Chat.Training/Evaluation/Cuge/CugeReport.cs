@@ -17,6 +17,9 @@ public sealed record CugeReport(
 {
     private static readonly IndexMode[] Modes = Enum.GetValues<IndexMode>();
 
+    /// <summary>Points between two circles of the plot.</summary>
+    private const int Ring = 25;
+
     /// <summary>Writes <c>cuge.md</c>, <c>cuge.json</c> and, where a model has every capability, <c>cuge.png</c>: all, or none and an earlier report stays.</summary>
     /// <returns>Why there is no index (a baseline of 0 is none); <c>null</c> where nothing stood against it. Scores are written in any case.</returns>
     public string? Write(string folder)
@@ -98,7 +101,10 @@ public sealed record CugeReport(
     {
         using var plot = new Plot();
         var radar = plot.Add.Radar(shown.Select(r => r.Result.Capabilities.Select(c => c.Score!.Value).ToArray()).ToArray());
-        radar.PolarAxis.SetSpokes([.. Hierarchy.Capabilities.Select(c => c.Name.Replace(" and ", "\nand ", StringComparison.Ordinal))], 1.1 * shown.Max(r => r.Result.Capabilities.Max(c => c.Score!.Value)));
+        var rings = (int)Math.Ceiling(shown.Max(r => r.Result.Capabilities.Max(c => c.Score!.Value)) / Ring);
+        radar.PolarAxis.SetCircles(rings * Ring, rings);
+        for (var i = 0; i < rings; i++) radar.PolarAxis.Circles[i].LabelText = $"{(i + 1) * Ring}";
+        radar.PolarAxis.SetSpokes([.. Hierarchy.Capabilities.Select(c => c.Name.Replace(" and ", "\nand ", StringComparison.Ordinal))], rings * Ring);
         for (var i = 0; i < shown.Length; i++) radar.Series[i].LegendText = shown[i].Model;
         plot.Title($"{Hierarchy.Version}: capabilities, {Baseline} = 100");
         plot.ShowLegend(Alignment.LowerRight);

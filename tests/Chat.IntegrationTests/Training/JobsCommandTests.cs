@@ -167,6 +167,15 @@ public sealed class JobsCommandTests : IDisposable
         (code, output, _) = await ShellAsync("jobs", "--help");
         Assert.Equal(0, code);
         foreach (var word in new[] { "jobs submit my-recipe.json --follow", "jobs cancel ID", "CHAT_TOKEN", "CHAT_GATEWAY", "worker --help" }) Assert.Contains(word, output, StringComparison.Ordinal);
+        (_, output, _) = await ShellAsync("--help");
+        Assert.Contains("Training jobs at a gateway, for its workers ('worker --help').", output, StringComparison.Ordinal);
+        Assert.DoesNotContain("jobs cancel ID", output, StringComparison.Ordinal);      // that stands in its own help
+
+        (code, output, errors) = await ShellAsync("jobs", "shwo");
+        Assert.Equal(1, code);
+        Assert.Contains("show", output, StringComparison.Ordinal);
+        Assert.EndsWith("jobs --help tells what it takes.", errors.TrimEnd(), StringComparison.Ordinal);
+        Assert.DoesNotContain("Usage:", output, StringComparison.Ordinal);      // it would push the error off the screen
     }
 
     private static async Task<(int Code, string Output, string Errors)> ShellAsync(params string[] arguments)

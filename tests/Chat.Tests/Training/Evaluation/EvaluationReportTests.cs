@@ -91,7 +91,7 @@ public class EvaluationReportTests
 
     [Theory]
     [InlineData("evaluate a --judge nobody --teacher b", "Known: reference, teacher-likelihood"), InlineData("evaluate a --judge reference", "--judge needs --teacher"), InlineData("evaluate a --sets dolly", "NAME=PATH"), InlineData("evaluate a --most 0", "at least 1"), InlineData("evaluate a --seeds 0", "at least 1"), InlineData("evaluate", "evaluate"),
-        InlineData("cuge", "at least one model folder"), InlineData("cuge a --most -1", "at least 0")]
+        InlineData("cuge", "at least one model folder"), InlineData("cuge a --most -1", "at least 0"), InlineData("cuge a --most 5", "they need --sets"), InlineData("cuge a --lite", "they need --sets")]
     public void What_cannot_be_run_is_said_before_it_is_begun(string line, string sentence)
     {
         var root = Root(new StringWriter());
