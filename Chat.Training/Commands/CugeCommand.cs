@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.RegularExpressions;
+using Chat.Models.Checkpoints;
 using Chat.Training.Data;
 using Chat.Training.Evaluation;
 using Chat.Training.Evaluation.Cuge;
@@ -56,6 +57,7 @@ public sealed class CugeCommand(TimeProvider time, IAnsiConsole console)
     private async Task<int> RunAsync(CugeHierarchy hierarchy, string[] folders, string? sets, int most, int seed, string to, CancellationToken cancel)
     {
         Directory.CreateDirectory(to);      // minutes before it is needed
+        foreach (var folder in folders) ModelFolder.Open(folder);      // the last one too, before the first one answers
         var runs = new List<CugeRun>();
         var about = new Dictionary<string, string>();
         await console.Progress().AutoRefresh(true).Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn()).StartAsync(async progress =>

@@ -84,6 +84,8 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
         var prompts = PromptFile.Parse(await File.ReadAllLinesAsync(request.Prompts, cancel));
         foreach (var folder in new[] { request.To, Path.GetDirectoryName(request.Report) }.OfType<string>()) Directory.CreateDirectory(folder);      // minutes before they are needed
         using var teacher = request.Teacher is { } path ? new EvaluatedModel(path, time) : null;
+        foreach (var folder in request.Folders.Select(ModelFolder.Open))                                   // the last one too, before the first one answers
+            if (teacher is not null) AgainstTeacher.RequireSameVocabulary(teacher.Folder.Tokenizer, folder.Tokenizer);
         var results = new List<ModelResult>();
         (Dictionary<string, Document[]> HeldOut, (string Corpus, Document Document, int Turn)[] References)? dialogue = null;
         string[] firstReplies = [];
@@ -132,7 +134,7 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
             new EvaluationReport(results, $"Replies as the models are served, seed {request.Seed}; at most {request.Most} a corpus or set{(request.Judge is { } judge ? $"; judge {judge}" : "")}.").Write(to);
             console.MarkupLineInterpolated($"{Path.Combine(to, "evaluation.md")}");
         }
-        var text = ReplyReport.Write(results[0].Model, scores, decoding, request.Seed);
+        var text = ReplyReport.Write(results[0].Model, scores, decoding, request.Seed, request.Prompts == Prompts ? null : request.Prompts);
         if (request.Report is { } report) WholeFile.WriteText(report, text);
         else if (request.To is null) console.WriteLine(text);
         if (request.Card)

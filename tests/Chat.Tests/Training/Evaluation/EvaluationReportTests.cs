@@ -103,6 +103,21 @@ public class EvaluationReportTests
     [InlineData("evaluate a"), InlineData("evaluate a b --teacher c --judge reference --sets dolly=x s-ni=y --seeds 5 --most 10 --to z"), InlineData("cuge a b --sets s --lite --most 5"), InlineData("cuge --board")]
     public void What_can_be_run_parses(string line) => Assert.Empty(Root(new StringWriter()).Parse(line).Errors);
 
+    [Theory]
+    [InlineData("evaluate STUDENT NOWHERE", "There is no folder"), InlineData("cuge STUDENT NOWHERE", "There is no folder"), InlineData("evaluate STUDENT OTHER --teacher STUDENT", "their distributions cannot be compared")]
+    public async Task A_model_that_cannot_be_measured_is_said_before_the_first_one_answers(string line, string sentence)
+    {
+        using var folder = new TemporaryFolder();
+        var output = new StringWriter();
+        var places = new Dictionary<string, string> { ["STUDENT"] = Path.Combine(AppContext.BaseDirectory, "Shipped", "chat-student"), ["NOWHERE"] = folder.At("nowhere"), ["OTHER"] = Golden.At("eva/models/m1") };
+        string[] arguments = [.. line.Split(' ').Select(word => places.GetValueOrDefault(word, word)), "--to", folder.At("to")];
+
+        var error = await Assert.ThrowsAsync<CheckpointException>(() => Root(output).Parse(arguments).InvokeAsync(new() { EnableDefaultExceptionHandler = false }, TestContext.Current.CancellationToken));
+
+        Assert.Contains(sentence, error.Message, StringComparison.Ordinal);
+        Assert.Equal("", output.ToString());
+    }
+
     [Fact]
     public void The_board_and_the_list_are_shown()
     {
