@@ -1,10 +1,14 @@
 using System.CommandLine;
+using System.CommandLine.Invocation;
+using System.CommandLine.Parsing;
+using System.Text.RegularExpressions;
 using Chat.Domain.Plugins;
 using Chat.Models.Checkpoints;
 using Chat.Training.Commands;
 using Chat.Training.Methods;
 using Chat.Training.Objectives;
 using Chat.Training.Recipes;
+using Chat.Training.Worker;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using OpenTelemetry.Metrics;
@@ -28,6 +32,7 @@ builder.Services.AddSingleton<ConvertCommand>();
 builder.Services.AddSingleton<EvaluateCommand>();
 builder.Services.AddSingleton<CugeCommand>();
 builder.Services.AddSingleton<WorkerCommand>();
+builder.Services.AddSingleton<JobsCommand>();
 if (Environment.GetEnvironmentVariable("OTEL_EXPORTER_OTLP_ENDPOINT") is { Length: > 0 })
     builder.Services.AddOpenTelemetry().ConfigureResource(resource => resource.AddService("chat-training").AddEnvironmentVariableDetector())
         .WithMetrics(metrics => metrics.AddMeter(TrainingMeter.Name).AddOtlpExporter()).WithTracing(tracing => tracing.AddSource(TrainingMeter.Name).AddOtlpExporter());
@@ -50,8 +55,9 @@ var root = new RootCommand("""
     Several models beside each other, with intervals, and by capability:
       evaluate artifacts/chat-student artifacts/chat-teacher --teacher artifacts/chat-teacher --to artifacts/evaluation
       cuge artifacts/chat-student artifacts/chat-teacher
-    As a service, for jobs that a gateway queues:
+    As a service: a worker for jobs that a gateway queues, and the jobs themselves:
       worker --help
+      jobs --help
     """)
 {
     host.Services.GetRequiredService<DataCommands>().Create(),
@@ -63,14 +69,37 @@ var root = new RootCommand("""
     host.Services.GetRequiredService<EvaluateCommand>().Create(),
     host.Services.GetRequiredService<CugeCommand>().Create(),
     host.Services.GetRequiredService<WorkerCommand>().Create(),
+    host.Services.GetRequiredService<JobsCommand>().Create(),
 };
+const int NoSpace = 28, NoQuota = 122;      // ENOSPC and EDQUOT of Linux
 try
 {
     // A step of a large model takes its time, and a checkpoint must be written after it.
-    return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromMinutes(5), EnableDefaultExceptionHandler = false });
+    var parsed = root.Parse(args);
+    var asked = parsed.CommandResult.Command;
+    foreach (var below in asked.Subcommands) below.Description = FirstSentence().Match(below.Description!).Value.ReplaceLineEndings(" ");      // its own help has the rest
+    if (parsed.Action is ParseErrorAction wrong && (asked.Subcommands.Count == 0 || parsed.UnmatchedTokens.Count > 0))      // who asks for nothing yet wants the help
+    {
+        wrong.ShowHelp = false;      // it would push the error off the screen
+        await parsed.InvokeAsync();
+        await Console.Error.WriteLineAsync(asked == root ? "--help tells what there is." : $"{string.Join(' ', Names(parsed.CommandResult).Reverse())} --help tells what it takes.");
+        return 1;
+    }
+    return await parsed.InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromMinutes(5), EnableDefaultExceptionHandler = false });
 }
-catch (Exception error) when (error is RecipeException or DivergedException or TeacherLostException or CheckpointException or IOException or UnauthorizedAccessException or InvalidDataException or InvalidOperationException or ArgumentException or UnknownPluginException or RedisException)
+catch (Exception error) when (error is RecipeException or DivergedException or TeacherLostException or CheckpointException or IOException or UnauthorizedAccessException or InvalidDataException or InvalidOperationException or ArgumentException or UnknownPluginException or RedisException or GatewayException)
 {
-    await Console.Error.WriteLineAsync(error.Message);
+    await Console.Error.WriteLineAsync(error is IOException { HResult: NoSpace or NoQuota } ? $"{error.Message} Make room, then run the same again; what was there before is as it was." : error.Message);
     return 1;
+}
+
+static IEnumerable<string> Names(CommandResult result)
+{
+    for (var at = result; at?.Parent is not null; at = at.Parent as CommandResult) yield return at.Command.Name;
+}
+
+internal sealed partial class Program
+{
+    [GeneratedRegex(@"^.*?(\.(?=\s|$)|$)", RegexOptions.Singleline)]
+    private static partial Regex FirstSentence();
 }

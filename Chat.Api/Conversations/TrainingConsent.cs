@@ -10,9 +10,11 @@ using MediatR;
 
 namespace Chat.Api.Conversations;
 
-/// <summary>Section <c>Training</c>: <c>Tenants</c> names those whose users are asked at all; <c>default</c> stands for users without a tenant. None by default: then consent cannot be given and nothing is exported.</summary>
+/// <summary>Section <c>Training</c>: <c>Tenants</c> names those whose users are asked at all; <c>default</c> stands for users without a tenant. None by default: then consent cannot be given and nothing is exported. <c>JobsPerTenant</c>: how many training jobs a tenant may have, ended ones too.</summary>
 internal sealed class TrainingSettings
 {
+    public int JobsPerTenant { get; set; } = 200;
+
     public string[] Tenants { get; set; } = [];
 
     public bool Asks(string tenant) => Tenants.Contains(tenant.Length == 0 ? "default" : tenant);

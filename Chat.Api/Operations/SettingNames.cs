@@ -29,6 +29,7 @@ internal static class SettingNames
         ["Limits"] = new(typeof(LimitSettings), "HeaderSeconds", "BodyGraceSeconds"),
         ["Replies"] = new(typeof(ReplySettings)),
         ["Retention"] = new(typeof(Retention)),
+        ["Training"] = new(typeof(TrainingSettings)),
         ["Safety"] = new(typeof(SafetyOptions)),
         ["Plugins"] = new(typeof(PluginFolderOptions)),
         ["OpenAi"] = new(typeof(OpenAiOptions)),

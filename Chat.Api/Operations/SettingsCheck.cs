@@ -3,6 +3,7 @@ using Chat.Api.Conversations;
 using Chat.Api.Identity;
 using Chat.Api.Registry;
 using Chat.Api.Store;
+using Chat.Api.Training;
 using Chat.Domain.Conversations;
 using Chat.Domain.Generation;
 using Chat.Safety;
@@ -33,7 +34,7 @@ internal static class SettingsCheck
         if (!holds) throw new InvalidOperationException(string.Create(CultureInfo.InvariantCulture, $"{name} is {value} ({range})."));
     }
 
-    private sealed class Check(IServiceProvider services, IConfiguration configuration, LimitSettings limits, ReplySettings replies, Retention retention, Bots bots, ModelRegistry registry) : IHostedService
+    private sealed class Check(IServiceProvider services, IConfiguration configuration, LimitSettings limits, ReplySettings replies, Retention retention, TrainingSettings training, Bots bots, ModelRegistry registry) : IHostedService
     {
         /// <exception cref="InvalidOperationException">A setting that cannot hold, by its name.</exception>
         public async Task StartAsync(CancellationToken cancellationToken)
@@ -75,6 +76,7 @@ internal static class SettingsCheck
             // A reader on another gateway is remembered for no longer.
             var longest = ReplyLog.ReaderMark.TotalSeconds;
             Require(replies.NoReaderSeconds > 0 && replies.NoReaderSeconds < longest, "Replies:NoReaderSeconds", replies.NoReaderSeconds, $"above 0, below {longest:0}");
+            Require(training.JobsPerTenant is >= 1 and <= TrainingJobs.MostJobs, "Training:JobsPerTenant", training.JobsPerTenant, $"from 1 to {TrainingJobs.MostJobs}, the most of all tenants together");
             foreach (var (name, days) in retention.Tenants.Select(t => ($"Retention:Tenants:{t.Key}", t.Value)).Prepend(("Retention:Days", retention.Days)))
                 Require(days is >= 0 and <= 36_500, name, days, "from 0 to 36500; 0 keeps conversations until they are erased");
         }

@@ -1,4 +1,4 @@
-using System.Text.Json.Nodes;
+using Chat.Api.Conversations;
 using Chat.Api.Store;
 using Chat.Domain.Conversations;
 using Chat.Domain.Training;
@@ -6,28 +6,23 @@ using StackExchange.Redis;
 
 namespace Chat.Api.Training;
 
-/// <summary>A job as operators see it.</summary>
-/// <param name="Name">The run's name.</param>
-/// <param name="Worker">Who is at it, or was when it died.</param>
-/// <param name="Device">Where; one job at a time.</param>
-/// <param name="Error">Why it failed, and what to do.</param>
-/// <param name="Model">Content hash of the model that it made.</param>
-/// <param name="Recipe">As it was submitted; only where one job is read.</param>
-public sealed record TrainingJobInfo(
-    string Id, string Name, JobState State, string SubmittedBy, DateTimeOffset SubmittedAt, bool Evaluate, bool Register,
-    string? Worker, string? Device, JobProgress? Progress, DateTimeOffset? EndedAt, string? Error, string? Model, JsonObject? Recipe);
-
 /// <summary>The gateway's side of <see cref="TrainingStore"/>. A tenant's operators see their tenant's jobs; another's is unknown. Thread-safe.</summary>
-internal sealed class TrainingJobs(StoreConnection store)
+internal sealed class TrainingJobs(StoreConnection store, TrainingSettings settings)
 {
-    private const int MostJobs = 1000;
+    /// <summary>Of all tenants together: every worker looks through them.</summary>
+    public const int MostJobs = 1000;
+
     private static readonly RedisKey[] Keys = [.. TrainingStore.Keys.Select(key => (RedisKey)key)];
 
-    /// <exception cref="ChatException"><c>conflict</c>: there are too many.</exception>
+    /// <exception cref="ChatException"><c>conflict</c>: there are too many, of this tenant or of all.</exception>
     public async Task SubmitAsync(TrainingJob job)
     {
-        if (await RunAsync(TrainingStore.Submit, job.Id, ConversationStore.Write(job, StoreJson.Default.TrainingJob), MostJobs) == "full")
-            throw new ChatException(ChatError.Conflict, $"There are {MostJobs} training jobs; delete some that have ended.");
+        var most = settings.JobsPerTenant;
+        switch (await RunAsync(TrainingStore.Submit, job.Id, ConversationStore.Write(job, StoreJson.Default.TrainingJob), MostJobs, job.Tenant, most))
+        {
+            case "tenant": throw new ChatException(ChatError.Conflict, $"Your tenant has {most} training jobs, as many as it may have (Training:JobsPerTenant); delete some that have ended.");
+            case "full": throw new ChatException(ChatError.Conflict, $"There are {MostJobs} training jobs of all tenants together, as many as there may be; delete some of yours that have ended.");
+        }
         await store.CommitAsync();
     }
 

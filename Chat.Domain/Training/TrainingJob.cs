@@ -66,5 +66,16 @@ public sealed record JobProgress(
 /// <param name="Model">Content hash of the registered model.</param>
 public sealed record JobEnd(DateTimeOffset At, string? Error = null, string? Model = null);
 
+/// <summary>A job as operators see it.</summary>
+/// <param name="Name">The run's name.</param>
+/// <param name="Worker">Who is at it, or was when it died.</param>
+/// <param name="Device">Where; one job at a time.</param>
+/// <param name="Error">Why it failed, and what to do.</param>
+/// <param name="Model">Content hash of the model that it made.</param>
+/// <param name="Recipe">As it was submitted; only where one job is read.</param>
+public sealed record TrainingJobInfo(
+    string Id, string Name, JobState State, string SubmittedBy, DateTimeOffset SubmittedAt, bool Evaluate, bool Register,
+    string? Worker, string? Device, JobProgress? Progress, DateTimeOffset? EndedAt, string? Error, string? Model, JsonObject? Recipe);
+
 /// <summary>A plugin of the worker, as it tells the gateways: what recipes can name.</summary>
 public sealed record WorkerPlugin(string Kind, string Name, string Summary, string? Paper);

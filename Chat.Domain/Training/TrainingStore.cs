@@ -36,6 +36,9 @@ public static class TrainingStore
     /// <summary>Hash: content hash → JSON of a <see cref="Generation.ModelRecord"/> of a model that a job made.</summary>
     public const string Registrations = "chat:training:{jobs}:registrations";
 
+    /// <summary>Hash: job id → tenant, for the limit of each.</summary>
+    public const string Owners = "chat:training:{jobs}:owners";
+
     /// <summary>String: JSON list of <see cref="WorkerPlugin"/>, of the worker that started last.</summary>
     public const string Plugins = "chat:training:{jobs}:plugins";
 
@@ -43,10 +46,10 @@ public static class TrainingStore
     public const int MostAttempts = 5;
 
     /// <summary>The keys of every script, in this order.</summary>
-    public static IReadOnlyList<string> Keys { get; } = [Jobs, Order, Numbers, States, Leases, Fence, Attempts, Progress, Ends, Registrations];
+    public static IReadOnlyList<string> Keys { get; } = [Jobs, Order, Numbers, States, Leases, Fence, Attempts, Progress, Ends, Registrations, Owners];
 
     private const string Head = """
-        local jobs, order, numbers, states, leases, fence, attempts, progress, ends, registrations = unpack(KEYS)
+        local jobs, order, numbers, states, leases, fence, attempts, progress, ends, registrations, owners = unpack(KEYS)
         local time = redis.call('TIME')
         local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
         local function lease(id)
@@ -65,11 +68,17 @@ public static class TrainingStore
 
         """;
 
-    /// <summary>Arguments: id, JSON, most jobs. Answers ok | full.</summary>
+    /// <summary>Arguments: id, JSON, most jobs, tenant, most jobs of a tenant. Answers ok | tenant | full. Jobs that have ended count until they are deleted.</summary>
     public const string Submit = Head + """
-        local id, json, most = unpack(ARGV)
+        local id, json, most, tenant, mostOfTenant = unpack(ARGV)
         if redis.call('HEXISTS', jobs, id) == 1 then return 'ok' end
+        local own = 0
+        for _, owner in ipairs(redis.call('HVALS', owners)) do
+            if owner == tenant then own = own + 1 end
+        end
+        if own >= tonumber(mostOfTenant) then return 'tenant' end
         if redis.call('HLEN', jobs) >= tonumber(most) then return 'full' end
+        redis.call('HSET', owners, id, tenant)
         redis.call('HSET', jobs, id, json)
         redis.call('HSET', states, id, 'queued')
         redis.call('ZADD', order, redis.call('INCR', numbers), id)
@@ -106,7 +115,7 @@ public static class TrainingStore
     public const string Delete = Head + """
         local state = redis.call('HGET', states, ARGV[1])
         if (state == 'running' or state == 'cancelling') and alive(ARGV[1]) then return 'busy' end
-        for _, key in ipairs({jobs, states, leases, attempts, progress, ends}) do redis.call('HDEL', key, ARGV[1]) end
+        for _, key in ipairs({jobs, states, leases, attempts, progress, ends, owners}) do redis.call('HDEL', key, ARGV[1]) end
         redis.call('ZREM', order, ARGV[1])
         return 'ok'
         """;

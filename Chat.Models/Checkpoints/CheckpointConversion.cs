@@ -24,8 +24,11 @@ public static partial class CheckpointConversion
     /// <exception cref="IOException">The folder is there already, or cannot be written.</exception>
     public static int Convert(string from, string to, string? config = null, string? vocabulary = null)
     {
+        if (!Directory.Exists(from)) throw new CheckpointException(CheckpointErrors.MissingFile, $"There is no folder {from}.");
         if (Path.Exists(to)) throw new IOException($"{to} is there already: name a folder that is not.");
-        var made = Directory.CreateDirectory(to + ".part");
+        var part = Path.TrimEndingDirectorySeparator(to) + ".part";
+        if (Directory.Exists(part)) Directory.Delete(part, recursive: true);      // of a conversion that was killed: its files would become this one's
+        var made = Directory.CreateDirectory(part);
         var files = new List<TorchFile>();
         try
         {

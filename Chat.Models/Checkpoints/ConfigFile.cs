@@ -15,6 +15,7 @@ public sealed class ConfigFile
     /// <exception cref="CheckpointException"><c>missing_file</c>, or <c>bad_config</c> when it is no JSON object.</exception>
     public static ConfigFile Load(string path)
     {
+        if (!Directory.Exists(Path.GetDirectoryName(path))) throw new CheckpointException(CheckpointErrors.MissingFile, $"There is no folder {Path.GetDirectoryName(path)}.");
         if (!File.Exists(path)) throw new CheckpointException(CheckpointErrors.MissingFile, $"{Path.GetFileName(path)} is missing in {Path.GetDirectoryName(path)}.");
         if (new FileInfo(path).Length > LargestFile) throw new CheckpointException(CheckpointErrors.BadConfig, $"{path} is larger than {LargestFile} bytes.");
         return Parse(File.ReadAllBytes(path), path);

@@ -84,8 +84,9 @@ public sealed class CompareCommand(IAnsiConsole console)
     private static void Draw(string path, IEnumerable<(string Name, JournalEntry[] Entries)> runs)
     {
         using var plot = new Plot();
+        plot.Title("Held-out loss, mean of the corpora");
         plot.XLabel("tokens");
-        plot.YLabel("held-out loss, nats per token, mean of the corpora");
+        plot.YLabel("nats per token");
         foreach (var (name, entries) in runs)
         {
             var tokens = 0L;
@@ -98,6 +99,7 @@ public sealed class CompareCommand(IAnsiConsole console)
             if (points.Count > 0) plot.Add.Scatter(points.Select(p => p.X).ToArray(), points.Select(p => p.Y).ToArray()).LegendText = name;
         }
         plot.ShowLegend(Alignment.UpperRight);
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         WholeFile.Write(path, part => plot.SavePng(part, 1000, 600));
     }
 }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.RegularExpressions;
+using Chat.Models.Checkpoints;
 using Chat.Training.Data;
 using Chat.Training.Evaluation;
 using Chat.Training.Evaluation.Cuge;
@@ -40,6 +41,7 @@ public sealed class CugeCommand(TimeProvider time, IAnsiConsole console)
         command.Validators.Add(result =>
         {
             if (!result.GetValue(list) && !result.GetValue(board) && result.GetValue(folders) is not { Length: > 0 }) result.AddError("Give at least one model folder, or --list or --board.");
+            if (result.GetValue(sets) is null && (result.GetValue(lite) || result.GetValue(most) > 0)) result.AddError("--lite and --most are of the published datasets: they need --sets.");
             if (result.GetValue(most) < 0) result.AddError($"--most is {result.GetValue(most)} (at least 0).");
         });
         command.SetAction(async (parse, cancel) =>
@@ -54,6 +56,8 @@ public sealed class CugeCommand(TimeProvider time, IAnsiConsole console)
 
     private async Task<int> RunAsync(CugeHierarchy hierarchy, string[] folders, string? sets, int most, int seed, string to, CancellationToken cancel)
     {
+        Directory.CreateDirectory(to);      // minutes before it is needed
+        foreach (var folder in folders) ModelFolder.Open(folder);      // the last one too, before the first one answers
         var runs = new List<CugeRun>();
         var about = new Dictionary<string, string>();
         await console.Progress().AutoRefresh(true).Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn()).StartAsync(async progress =>

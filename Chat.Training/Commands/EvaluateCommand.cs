@@ -82,7 +82,10 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
     {
         var judge = request.Judge is { } name ? plugins.Create<IJudge>(name) : null;
         var prompts = PromptFile.Parse(await File.ReadAllLinesAsync(request.Prompts, cancel));
+        foreach (var folder in new[] { request.To, Path.GetDirectoryName(request.Report) }.OfType<string>()) Directory.CreateDirectory(folder);      // minutes before they are needed
         using var teacher = request.Teacher is { } path ? new EvaluatedModel(path, time) : null;
+        foreach (var folder in request.Folders.Select(ModelFolder.Open))                                   // the last one too, before the first one answers
+            if (teacher is not null) AgainstTeacher.RequireSameVocabulary(teacher.Folder.Tokenizer, folder.Tokenizer);
         var results = new List<ModelResult>();
         (Dictionary<string, Document[]> HeldOut, (string Corpus, Document Document, int Turn)[] References)? dialogue = null;
         string[] firstReplies = [];
@@ -125,12 +128,13 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
 
     private async Task WriteAsync(Request request, List<ModelResult> results, Scores scores, string decoding, CancellationToken cancel)
     {
+        console.WriteLine(scores.ToJson().ToJsonString(RecipeFile.Json));      // first: they are known also where the disk is full
         if (request.To is { } to)
         {
             new EvaluationReport(results, $"Replies as the models are served, seed {request.Seed}; at most {request.Most} a corpus or set{(request.Judge is { } judge ? $"; judge {judge}" : "")}.").Write(to);
             console.MarkupLineInterpolated($"{Path.Combine(to, "evaluation.md")}");
         }
-        var text = ReplyReport.Write(results[0].Model, scores, decoding, request.Seed);
+        var text = ReplyReport.Write(results[0].Model, scores, decoding, request.Seed, request.Prompts == Prompts ? null : request.Prompts);
         if (request.Report is { } report) WholeFile.WriteText(report, text);
         else if (request.To is null) console.WriteLine(text);
         if (request.Card)
@@ -139,7 +143,6 @@ public sealed class EvaluateCommand(PluginCatalog plugins, TimeProvider time, IA
             foreach (var (name, figures) in results[0].Figures()) all[name] = figures!.DeepClone();
             ModelCard.AddScores(request.Folders[0], all);
         }
-        console.WriteLine(scores.ToJson().ToJsonString(RecipeFile.Json));
     }
 
     /// <summary>What the model's card holds out, of the corpora that are here.</summary>

@@ -31,7 +31,7 @@ public sealed class WorkerCommand(PluginCatalog plugins, TimeProvider time)
         lease.Validators.Add(result => { if (result.Tokens is [var token] && !(double.TryParse(token.Value, CultureInfo.InvariantCulture, out var value) && value is >= 1 and <= 3600)) result.AddError($"--lease is {token.Value} (1 to 3600 seconds)."); });
         exclusive.Validators.Add(result => { if (result.Tokens is [var token] && (token.Value.Length is 0 or > 100 || token.Value.Contains('|', StringComparison.Ordinal))) result.AddError("--exclusive is a name of 1 to 100 characters without '|'."); });
         var command = new Command("worker", """
-            Runs as a service: takes training jobs that operators submit at a gateway (POST /api/training/jobs), one at a time on each device, tells how far they are, and registers finished models.
+            Runs as a service: takes training jobs that operators queue at a gateway ('jobs --help', POST /api/training/jobs), one at a time on each device, tells how far they are, and registers finished models.
             A job is trained, exported, evaluated and registered. It goes on bit for bit after anything: a worker that is asked to end (Ctrl-C, SIGTERM) gives it back with a checkpoint; when one is killed,
             another takes it up after the lease; cancelled and failed jobs go on when they are resumed. While Redis is away training goes on.
 
@@ -39,8 +39,7 @@ public sealed class WorkerCommand(PluginCatalog plugins, TimeProvider time)
               redis-server --port 6379 --appendonly yes &
               ConnectionStrings__Redis=localhost:6379 make run &
               chat-training worker --redis localhost:6379 --models Chat.Api/data/models
-              sed '/^ *\/\//d' my-recipe.json | jq '{recipe: .}' | curl localhost:5080/api/training/jobs -H 'Content-Type: application/json' -d @-
-              curl -N localhost:5080/api/training/jobs/ID/events
+              chat-training jobs submit my-recipe.json --follow
             The model that it made, served by that gateway, or by one of its model hosts, which pulls it (Models:Sources):
               curl -X POST localhost:5080/api/models/HASH/load
               curl -X POST 'localhost:5080/api/models/HASH/load?host=NAME'

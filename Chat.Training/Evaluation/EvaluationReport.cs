@@ -41,14 +41,15 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
 
     private static readonly string[] Plotted = ["rouge-l", "bleu-4", "character-f1", "distinct-4", "self-repetition"];
 
-    /// <summary>Writes <c>evaluation.md</c>, <c>evaluation.json</c>, <c>text.png</c>, and <c>exposure.png</c> where there was a teacher.</summary>
+    /// <summary>Writes <c>evaluation.md</c>, <c>evaluation.json</c>, <c>text.png</c>, and <c>exposure.png</c> where there was a teacher: all, or none and an earlier report stays.</summary>
     public void Write(string folder)
     {
         Directory.CreateDirectory(folder);
-        WholeFile.WriteText(Path.Combine(folder, "evaluation.md"), Markdown());
-        WholeFile.WriteText(Path.Combine(folder, "evaluation.json"), Json().ToJsonString(RecipeFile.Json) + "\n");
-        PlotText(Path.Combine(folder, "text.png"));
-        if (Models.Any(m => m.Against is not null)) PlotExposure(Path.Combine(folder, "exposure.png"));
+        string At(string name) => Path.Combine(folder, name);
+        List<(string, Action<string>)> files = [(At("evaluation.md"), WholeFile.Text(Markdown())), (At("evaluation.json"), WholeFile.Text(Json().ToJsonString(RecipeFile.Json) + "\n")), (At("text.png"), PlotText)];
+        if (Models.Any(m => m.Against is not null)) files.Add((At("exposure.png"), PlotExposure));
+        WholeFile.WriteAll([.. files]);
+        if (files.Count == 3) File.Delete(At("exposure.png"));      // an earlier report's
     }
 
     private string Markdown()
@@ -110,15 +111,16 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
             double[] xs = [.. shown.Select(s => s.X)], ys = [.. shown.Select(s => s.Value!.Value)];
             var points = plot.Add.ScatterPoints(xs, ys);
             points.LegendText = Models[m].Model;
+            points.Color = plot.Add.Palette.GetColor(m);      // the bars count as plots too
             double[] middles = [.. shown.Select(s => (s.Value!.Low + s.Value.High) / 2)];
             plot.Add.ErrorBar(xs, middles, [.. shown.Select(s => (s.Value!.High - s.Value.Low) / 2)]).Color = points.Color;
         }
-        plot.Axes.SetLimitsY(0, 105);
+        plot.Axes.SetLimitsY(-2, 105);
         plot.Axes.Bottom.SetTicks([.. Plotted.Select((_, i) => (double)i)], Plotted);
         plot.Title("Replies to held-out dialogue");
-        plot.YLabel("percent, 95 %");
+        plot.YLabel("percent, with the 95 % interval");
         plot.ShowLegend(Alignment.UpperRight);
-        WholeFile.Write(path, part => plot.SavePng(part, 1000, 600));
+        plot.SavePng(path, 1000, 600);
     }
 
     private void PlotExposure(string path)
@@ -130,7 +132,7 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
         plot.XLabel("tokens");
         plot.YLabel("ExAccErr, percent");
         plot.ShowLegend(Alignment.LowerRight);
-        WholeFile.Write(path, part => plot.SavePng(part, 1000, 600));
+        plot.SavePng(path, 1000, 600);
     }
 
     private static string Shown(string figure, Interval? value) => value is null ? "–" : ReportJson.Shown(figure == "length" ? value : value.Times(100), 1);

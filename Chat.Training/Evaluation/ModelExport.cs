@@ -53,7 +53,7 @@ public sealed class ModelExport(string runs, CorpusFolder corpora, TimeProvider 
     {
         for (var each = recipe; each is not null; each = each.Start is { } start && TrainingRun.ModelOf(start) is null ? recipes(start) : null)
         {
-            yield return (each, new RunFolder(Path.Combine(runs, each.Name)).LoadState() ?? throw new RecipeException($"run '{each.Name}' has no checkpoint; train it first."));
+            yield return (each, new RunFolder(Path.Combine(runs, each.Name)).LoadState() ?? throw new RecipeException($"run '{each.Name}' has no checkpoint in {runs}: train it first, or say where it is with --runs."));
         }
     }
 

@@ -6,10 +6,12 @@ namespace Chat.Training.Evaluation;
 /// <summary>Scores and all replies as Markdown.</summary>
 public static class ReplyReport
 {
-    public static string Write(string model, Scores scores, string decoding, int seed)
+    /// <param name="prompts">File of the prompts; <c>null</c> = those that come with the program.</param>
+    public static string Write(string model, Scores scores, string decoding, int seed, string? prompts = null)
     {
+        var asked = prompts is null ? "the prompts of `Chat.Training/Evaluation/prompts.txt`, which were written by one who had not seen the training text" : $"the prompts of `{prompts}`";
         var text = new StringBuilder();
-        text.Append(CultureInfo.InvariantCulture, $"# What `{model}` says\n\nEvery reply to the prompts of `Chat.Training/Evaluation/prompts.txt`, which were written by one who had not seen the training text; none selected. Decoding {decoding}, seed {seed} + number of the prompt.\n\n");
+        text.Append(CultureInfo.InvariantCulture, $"# What `{model}` says\n\nEvery reply to {asked}; none selected. Decoding {decoding}, seed {seed} + number of the prompt.\n\n");
         text.Append("| held-out corpus | loss (nats a token) | context gain | perplexity | character F1 | distinct-1 | distinct-2 | distinct-3 | distinct-4 |\n|---|---|---|---|---|---|---|---|---|\n");
         foreach (var (corpus, loss) in scores.HeldOut.Loss)
             text.Append(CultureInfo.InvariantCulture, $"| {corpus} | {loss:F3} | {scores.HeldOut.ContextGain[corpus]:F3} | {Math.Exp(loss):F1} | {scores.CharacterF1.GetValueOrDefault(corpus):F3} | {string.Join(" | ", scores.Distinct[corpus].Select(d => d.ToString("F3", CultureInfo.InvariantCulture)))} |\n");

@@ -6,7 +6,8 @@ namespace Chat.Training.Methods;
 /// <summary>Draws a journal: training loss (smoothed), validation by corpus, and what replies are worth where a stage looks at them.</summary>
 public static class LossCurve
 {
-    private const double Smoothing = 0.98;
+    /// <summary>Steps that the smoothed line looks back over: fewer in short runs, where it would hang above the losses of now.</summary>
+    private static double Window(int steps) => Math.Clamp(steps / 20.0, 1, 50);
 
     public static void Draw(string journal, string png, string title)
     {
@@ -21,7 +22,7 @@ public static class LossCurve
         {
             var smooth = new double[steps.Length];
             var mean = steps[0].Loss!.Value;
-            for (var i = 0; i < steps.Length; i++) smooth[i] = mean = Smoothing * mean + (1 - Smoothing) * steps[i].Loss!.Value;
+            for (var i = 0; i < steps.Length; i++) smooth[i] = mean += (steps[i].Loss!.Value - mean) / Window(steps.Length);
             var training = plot.Add.ScatterLine(steps.Select(e => (double)e.Step).ToArray(), smooth);
             training.LegendText = "training (smoothed)";
         }

@@ -28,7 +28,7 @@ public static partial class RecipeFile
     {
         try
         {
-            return Parse<T>(File.ReadAllText(path), path);
+            return Parse<T>(File.ReadAllText(path), path, hasLines: true);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
@@ -37,8 +37,9 @@ public static partial class RecipeFile
     }
 
     /// <param name="where">How its errors call it.</param>
+    /// <param name="hasLines">Whether its lines are those that its writer knows.</param>
     /// <exception cref="RecipeException">Not such a recipe.</exception>
-    public static T Parse<T>(string text, string where)
+    public static T Parse<T>(string text, string where, bool hasLines = false)
     {
         try
         {
@@ -46,15 +47,26 @@ public static partial class RecipeFile
         }
         catch (JsonException error)
         {
-            throw new RecipeException($"{where}: {Plain(error.Message)}", error);
+            var line = hasLines && error.LineNumber is { } number ? $", line {number + 1}" : "";      // the reader counts from 0
+            throw new RecipeException($"{where}{line}: {Plain(error.Message)}{(error.Path is { } place and not "$" ? $" ({place})" : "")}", error);
         }
     }
 
-    /// <summary>What the reader says of names, without its .NET types.</summary>
-    private static string Plain(string message) => UnknownName().Replace(message, "'$1' is no name that a $2 has.");
+    /// <summary>What the reader says, without its .NET types and its own way to tell places.</summary>
+    private static string Plain(string message) => UnknownName().Replace(WrongKind().Replace(Place().Replace(message, ""), "a value that a $1 cannot have."), match =>
+    {
+        var known = typeof(RecipeFile).Assembly.GetType(match.Groups[2].Value)?.GetProperties().Where(property => property.CanWrite).Select(property => JsonNamingPolicy.CamelCase.ConvertName(property.Name));
+        return $"'{match.Groups[1].Value}' is no name that a {match.Groups[3].Value} has.{(known is null ? "" : $" Known: {string.Join(", ", known)}.")}";
+    });
 
-    [GeneratedRegex(@"^The JSON property '(.+?)' could not be mapped to any \.NET member contained in type '(?:.*\.)?(\w+)'\.")]
+    [GeneratedRegex(@"^The JSON property '(.+?)' could not be mapped to any \.NET member contained in type '((?:.*\.)?(\w+))'\.")]
     private static partial Regex UnknownName();
+
+    [GeneratedRegex(@"^The JSON value could not be converted to (?:[^\s`]*\.)?(\w+)\S*\.$")]
+    private static partial Regex WrongKind();
+
+    [GeneratedRegex(@" Path: .* \| LineNumber: .*$")]
+    private static partial Regex Place();
 
     /// <summary>Lower-case hex sha256 of the file.</summary>
     public static string Hash(string path) => Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(path)));

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json.Nodes;
 using Chat.Domain.Generation;
 using Chat.Domain.Plugins;
 using Chat.Domain.Training;
@@ -52,14 +53,15 @@ public sealed class JobRun(TrainingJob job, WorkerFolders folders, PluginCatalog
     /// <exception cref="RunHeldException">Another process is at this run.</exception>
     public ModelRecord? Do(CancellationToken stop)
     {
-        var recipe = Recipe(out var text);
+        var (recipe, text) = Read(job.Recipe, job.Evaluate, job.Register);
         var corpora = new CorpusFolder(folders.Data);
         var run = new TrainingRun(recipe, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text))), folders.Runs, corpora, plugins, time, device: ComputeDevice.Open(folders.Device));
         using var held = run.Folder.Lock();          // until its model is registered
         torch.set_num_threads(folders.Threads);      // of this thread: OpenMP keeps it for each
         var state = run.Follow(message => progress = progress with { Message = message }, update => Report(recipe, update), stop, held);
         if (state.Stage is not null) throw new OperationCanceledException(stop);
-        File.WriteAllText(Path.Combine(Run, RecipeName), text);      // for the runs that start from this one
+        progress = progress with { Step = state.TotalSteps, Of = Steps(recipe) };      // also where an earlier job had trained it
+        WholeFile.WriteText(Path.Combine(Run, RecipeName), text);      // for the runs that start from this one
         return job.Register ? Register(recipe, corpora, stop) : null;
     }
 
@@ -92,7 +94,7 @@ public sealed class JobRun(TrainingJob job, WorkerFolders folders, PluginCatalog
     private void Report(TrainingRecipe recipe, TrainingProgress update)
     {
         var step = recipe.Stages.TakeWhile(s => s.Name != update.Stage.Name).Sum(s => (long)s.Steps) + update.Step;
-        var of = recipe.Stages.Sum(s => (long)s.Steps);
+        var of = Steps(recipe);
         first ??= step;
         var pace = step > first ? time.GetElapsedTime(began).TotalSeconds / (step - first.Value) : (double?)null;
         progress = progress with
@@ -102,11 +104,16 @@ public sealed class JobRun(TrainingJob job, WorkerFolders folders, PluginCatalog
         };
     }
 
-    private TrainingRecipe Recipe(out string text)
+    private static long Steps(TrainingRecipe recipe) => recipe.Stages.Sum(s => (long)s.Steps);
+
+    /// <summary>A job's recipe, as far as it can be told to be one without the worker's folders.</summary>
+    /// <returns>The recipe, and the text that names it by its hash.</returns>
+    /// <exception cref="RecipeException">What is wrong with it, or what a job may not ask for.</exception>
+    public static (TrainingRecipe Recipe, string Text) Read(JsonObject asked, bool evaluate, bool register)
     {
-        if (!TrainingJob.IsName(job.Name)) throw new RecipeException($"Recipe: name is {TrainingJob.NameForm}.");
-        text = job.Recipe.ToJsonString(RecipeFile.Json);
+        var text = asked.ToJsonString(RecipeFile.Json);
         var recipe = RecipeFile.Parse<TrainingRecipe>(text, "Recipe").Checked();
+        if (!TrainingJob.IsName(recipe.Name)) throw new RecipeException($"Recipe: name is {TrainingJob.NameForm}.");
         var distil = recipe.Stages.Select(s => s.Distil).OfType<DistilRecipe>().ToArray();
         string?[] names =
         [
@@ -119,9 +126,9 @@ public sealed class JobRun(TrainingJob job, WorkerFolders folders, PluginCatalog
         // Nor may it have the worker call an address, and show its key there.
         if (distil.FirstOrDefault(d => d.Teacher is { } teacher && TeacherHost.IsAddress(teacher)) is { } calls)
             throw new RecipeException($"Recipe: distil.teacher: '{calls.Teacher}' is an address, and a job may not make the worker call any; name a run, or a model folder below the folder that the worker runs in, or train with 'train' on the command line.");
-        if (job.Register && (recipe.Card is not { } card || !TrainingJob.IsName(card.Id))) throw new RecipeException($"Recipe: card.id names the model that is to be registered: {TrainingJob.NameForm}.");
-        if (job.Evaluate && recipe.Validation.Count == 0) throw new RecipeException("Recipe: validation names no corpus, so there is nothing to evaluate the model on; name one, or ask with \"evaluate\": false.");
-        return recipe;
+        if (register && (recipe.Card is not { } card || !TrainingJob.IsName(card.Id))) throw new RecipeException($"Recipe: card.id names the model that is to be registered: {TrainingJob.NameForm}.");
+        if (evaluate && recipe.Validation.Count == 0) throw new RecipeException("Recipe: validation names no corpus, so there is nothing to evaluate the model on; name one, or ask with \"evaluate\": false.");
+        return (recipe, text);
     }
 
     /// <summary>The recipe of a run that this one starts from.</summary>

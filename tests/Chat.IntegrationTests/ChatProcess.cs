@@ -8,6 +8,15 @@ namespace Chat.IntegrationTests;
 /// <summary>The product as a process of its own, with a tiny real model, to be ended the hard way or the polite one.</summary>
 public sealed partial class ChatProcess : IAsyncDisposable
 {
+    // Whoever starts the tests may ignore Ctrl-C, as a shell does for what it runs in the background: every child of theirs inherits that, and a program leaves an ignored signal alone.
+    private static readonly bool IsInterruptIgnored = OperatingSystem.IsLinux() && (Convert.ToUInt64(File.ReadLines("/proc/self/status").Single(l => l.StartsWith("SigIgn:", StringComparison.Ordinal))["SigIgn:".Length..].Trim(), 16) & 2) != 0;
+    private static readonly Lazy<bool> CanResetSignals = new(() =>
+    {
+        using var env = Process.Start(new ProcessStartInfo("env", ["--default-signal=INT", "true"]) { RedirectStandardError = true })!;
+        env.WaitForExit();
+        return env.ExitCode == 0;
+    });
+
     private readonly Process process;
 
     private readonly ConcurrentQueue<string> output;
@@ -28,7 +37,9 @@ public sealed partial class ChatProcess : IAsyncDisposable
 
     public static async Task<ChatProcess> StartAsync(string dataFolder, string? redis, params (string Name, string Value)[] settings)
     {
-        var start = new ProcessStartInfo(Environment.ProcessPath is { } host && Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet", [Path.Combine(AppContext.BaseDirectory, "Chat.Api.dll")])
+        var dotnet = Environment.ProcessPath is { } host && Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet";
+        string[] line = [.. IsInterruptIgnored && CanResetSignals.Value ? ["env", "--default-signal=INT", dotnet] : new[] { dotnet }, Path.Combine(AppContext.BaseDirectory, "Chat.Api.dll")];
+        var start = new ProcessStartInfo(line[0], line[1..])
         {
             RedirectStandardOutput = true,
             WorkingDirectory = AppContext.BaseDirectory,
@@ -76,11 +87,21 @@ public sealed partial class ChatProcess : IAsyncDisposable
         process.WaitForExit();
     }
 
+    /// <summary>SIGTERM.</summary>
+    /// <returns>The exit code.</returns>
+    public Task<int> EndAsync() => EndAsync("TERM");
+
     /// <summary>Ctrl-C.</summary>
     /// <returns>The exit code.</returns>
-    public async Task<int> EndAsync()
+    public Task<int> InterruptAsync()
     {
-        using var interrupt = Process.Start("kill", ["-INT", $"{process.Id}"]);
+        Assert.SkipWhen(IsInterruptIgnored && !CanResetSignals.Value, "Whoever started the tests ignores SIGINT, so what they start does too, and env has no --default-signal here (coreutils 8.31).");
+        return EndAsync("INT");
+    }
+
+    private async Task<int> EndAsync(string signal)
+    {
+        using (var kill = Process.Start("kill", [$"-{signal}", $"{process.Id}"])) await kill.WaitForExitAsync();
         await process.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(60));
         return process.ExitCode;
     }

@@ -17,7 +17,10 @@ public sealed record CugeReport(
 {
     private static readonly IndexMode[] Modes = Enum.GetValues<IndexMode>();
 
-    /// <summary>Writes <c>cuge.md</c>, <c>cuge.json</c> and, where a model has every capability, <c>cuge.png</c>.</summary>
+    /// <summary>Points between two circles of the plot.</summary>
+    private const int Ring = 25;
+
+    /// <summary>Writes <c>cuge.md</c>, <c>cuge.json</c> and, where a model has every capability, <c>cuge.png</c>: all, or none and an earlier report stays.</summary>
     /// <returns>Why there is no index (a baseline of 0 is none); <c>null</c> where nothing stood against it. Scores are written in any case.</returns>
     public string? Write(string folder)
     {
@@ -25,10 +28,12 @@ public sealed record CugeReport(
         var refusal = Refusal();
         var results = Runs.ToDictionary(run => run.Model, run => refusal is not null ? [] : Modes.Select(mode => (Result: CugeIndex.Compute(Hierarchy, run.Scores(), BaselineScores, mode), Index: run.Index(Hierarchy, BaselineScores, mode, Seed))).ToArray());
         var intervals = Runs.ToDictionary(run => run.Model, run => run.Intervals(Seed));
-        WholeFile.WriteText(Path.Combine(folder, "cuge.md"), Markdown(results, intervals, refusal));
-        WholeFile.WriteText(Path.Combine(folder, "cuge.json"), Json(results, intervals).ToJsonString(RecipeFile.Json) + "\n");
+        string At(string name) => Path.Combine(folder, name);
+        List<(string, Action<string>)> files = [(At("cuge.md"), WholeFile.Text(Markdown(results, intervals, refusal))), (At("cuge.json"), WholeFile.Text(Json(results, intervals).ToJsonString(RecipeFile.Json) + "\n"))];
         var whole = results.Where(r => IsWhole(r.Value)).Select(r => (r.Key, r.Value[0].Result)).ToArray();
-        if (whole.Length > 0) Radar(whole, Path.Combine(folder, "cuge.png"));
+        if (whole.Length > 0) files.Add((At("cuge.png"), part => Radar(whole, part)));
+        WholeFile.WriteAll([.. files]);
+        if (whole.Length == 0) File.Delete(At("cuge.png"));      // an earlier report's
         return refusal;
     }
 
@@ -96,11 +101,14 @@ public sealed record CugeReport(
     {
         using var plot = new Plot();
         var radar = plot.Add.Radar(shown.Select(r => r.Result.Capabilities.Select(c => c.Score!.Value).ToArray()).ToArray());
-        radar.PolarAxis.SetSpokes([.. Hierarchy.Capabilities.Select(c => c.Name.Replace(" and ", "\nand ", StringComparison.Ordinal))], 1.1 * shown.Max(r => r.Result.Capabilities.Max(c => c.Score!.Value)));
+        var rings = (int)Math.Ceiling(shown.Max(r => r.Result.Capabilities.Max(c => c.Score!.Value)) / Ring);
+        radar.PolarAxis.SetCircles(rings * Ring, rings);
+        for (var i = 0; i < rings; i++) radar.PolarAxis.Circles[i].LabelText = $"{(i + 1) * Ring}";
+        radar.PolarAxis.SetSpokes([.. Hierarchy.Capabilities.Select(c => c.Name.Replace(" and ", "\nand ", StringComparison.Ordinal))], rings * Ring);
         for (var i = 0; i < shown.Length; i++) radar.Series[i].LegendText = shown[i].Model;
         plot.Title($"{Hierarchy.Version}: capabilities, {Baseline} = 100");
         plot.ShowLegend(Alignment.LowerRight);
-        WholeFile.Write(path, part => plot.SavePng(part, 1000, 800));
+        plot.SavePng(path, 1000, 800);
     }
 
     private static Interval? Of(IReadOnlyDictionary<string, IReadOnlyDictionary<string, Interval>> intervals, string dataset, string metric) =>

@@ -21,6 +21,7 @@ public sealed class SettingNamesTests
     [InlineData("Limits:HeadersSeconds", "Is Limits:HeaderSeconds meant")]
     [InlineData("Replies:CoalescMs", "Is Replies:CoalesceMs meant")]
     [InlineData("Replies:NoReader", "Replies:NoReader is no setting. Known: CoalesceMs, NoReaderSeconds.")]      // a property that is computed is none
+    [InlineData("Training:JobPerTenant", "Is Training:JobsPerTenant meant")]
     [InlineData("Retention:Tenant:acme", "Is Retention:Tenants meant")]
     [InlineData("Retention:Tenants:acme:days", "Retention:Tenants:acme is one value, and has none below it: Retention:Tenants:acme:days is no setting.")]
     [InlineData("Safety:Filter:0", "Is Safety:Filters meant")]

@@ -19,6 +19,7 @@ public sealed class StartFailureTests : IDisposable
     [InlineData("Data__ErasedTextSeconds", "0", "Data:ErasedTextSeconds is 0 (from 1 to 86400).")]
     [InlineData("Replies__NoReaderSeconds", "-1", "Replies:NoReaderSeconds is -1 (above 0, below 600).")]
     [InlineData("Retention__Tenants__acme", "-0.5", "Retention:Tenants:acme is -0.5 (from 0 to 36500; 0 keeps conversations until they are erased).")]
+    [InlineData("Training__JobsPerTenant", "0", "Training:JobsPerTenant is 0 (from 1 to 1000, the most of all tenants together).")]
     [InlineData("Safety__Filters__0", "wordz", "No safety plugin 'wordz'. Known: email, phone, words.")]
     [InlineData("Safety__HoldLimit", "0", "Safety: holdLimit")]
     [InlineData("Plugins__Folder", "/no/such", "Plugins:Folder '/no/such' is not a folder.")]

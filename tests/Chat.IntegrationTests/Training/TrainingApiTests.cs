@@ -95,6 +95,49 @@ public sealed class TrainingApiTests
     }
 
     [Theory, InlineData(Store.Garnet), InlineData(Store.Redis)]
+    public async Task A_tenant_that_has_as_many_jobs_as_it_may_leaves_room_for_the_others(Store store)
+    {
+        await using var server = await ChatServer.StartAsync(store, settings: [("Limits:Enabled", "false"), ("Training:JobsPerTenant", "5"), .. Tokens.Settings]);
+        using HttpClient one = server.Http(Tokens.For("ops", tenant: "acme", role: "admin")), same = server.Http(Tokens.For("boss", tenant: "acme", role: "admin")), other = server.Http(Tokens.For("ops", tenant: "other", role: "admin"));
+        Task<HttpResponseMessage> Submit(HttpClient http, int number) => http.PostAsJsonAsync("/api/training/jobs", new { recipe = TrainingBench.Recipe($"r{number}") });
+
+        // All at once, by two operators of the tenant.
+        var answers = await Task.WhenAll(Enumerable.Range(0, 40).Select(i => Submit(i % 2 == 0 ? one : same, i)));
+
+        Assert.Equal(5, answers.Count(a => a.StatusCode == HttpStatusCode.Created));
+        foreach (var refused in answers.Where(a => a.StatusCode != HttpStatusCode.Created))
+        {
+            var problem = JsonNode.Parse(await refused.Content.ReadAsStringAsync())!;
+            Assert.Equal((HttpStatusCode.Conflict, "conflict", "Your tenant has 5 training jobs, as many as it may have (Training:JobsPerTenant); delete some that have ended."), (refused.StatusCode, (string)problem["code"]!, (string)problem["detail"]!));
+        }
+        var jobs = JsonNode.Parse(await one.GetStringAsync("/api/training/jobs"))!.AsArray();
+        Assert.Equal(5, jobs.Count);
+        Assert.Equal(HttpStatusCode.Created, (await Submit(other, 0)).StatusCode);
+
+        // What has ended counts until it is deleted.
+        Assert.Equal("cancelled", await StateAsync(await one.PostAsync($"/api/training/jobs/{jobs[0]!["id"]}/cancel", null)));
+        Assert.Equal(HttpStatusCode.Conflict, (await Submit(one, 40)).StatusCode);
+        Assert.Equal(HttpStatusCode.NoContent, (await one.DeleteAsync($"/api/training/jobs/{jobs[0]!["id"]}")).StatusCode);
+        Assert.Equal([HttpStatusCode.Conflict, HttpStatusCode.Created], (await Task.WhenAll(Submit(one, 41), Submit(same, 42))).Select(a => a.StatusCode).OrderDescending());
+    }
+
+    [Theory, InlineData(Store.Garnet), InlineData(Store.Redis)]
+    public async Task A_submission_that_is_sent_twice_counts_once_and_there_is_a_limit_for_all(Store store)
+    {
+        await using var server = await ChatServer.StartAsync(store);
+        await using var connection = await server.OpenStoreAsync();
+        var db = connection.GetDatabase();
+        async Task<string?> SubmitAsync(string id, string tenant) => (string?)await db.ScriptEvaluateAsync(TrainingStore.Submit, [.. TrainingStore.Keys.Select(key => (RedisKey)key)], [id, "{}", 3, tenant, 2]);
+
+        foreach (var _ in new[] { 1, 2, 3 }) Assert.Equal("ok", await SubmitAsync("a", "acme"));
+        Assert.Equal("ok", await SubmitAsync("b", "acme"));
+        Assert.Equal("ok", await SubmitAsync("b", "acme"));
+        Assert.Equal("tenant", await SubmitAsync("c", "acme"));
+        Assert.Equal("ok", await SubmitAsync("c", ""));
+        Assert.Equal("full", await SubmitAsync("d", ""));
+    }
+
+    [Theory, InlineData(Store.Garnet), InlineData(Store.Redis)]
     public async Task Who_lost_a_job_can_neither_renew_nor_end_it_and_one_that_kills_its_workers_is_given_up(Store store)
     {
         await using var server = await ChatServer.StartAsync(store);

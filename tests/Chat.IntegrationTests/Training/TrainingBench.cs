@@ -19,10 +19,10 @@ public sealed class TrainingBench : IAsyncDisposable
     /// <summary>The gateway's <c>Data:Folder</c>; runs and models lie there too.</summary>
     public string Folder { get; }
 
-    public static async Task<TrainingBench> StartAsync(bool mayLogErrors = false)
+    public static async Task<TrainingBench> StartAsync(bool mayLogErrors = false, params (string, string)[] settings)
     {
         var (redis, folder) = (await RedisServer.StartAsync(), Directory.CreateTempSubdirectory("chat-training-").FullName);
-        return new(redis, await ServeAsync(redis, folder, mayLogErrors), folder);
+        return new(redis, await ServeAsync(redis, folder, mayLogErrors, settings), folder);
     }
 
     /// <summary>Another gateway of the same installation.</summary>

@@ -30,6 +30,10 @@ public sealed class WorkerTests
         var hash = (string)done["model"]!;
         Assert.Equal("finished", (string)told[^1]["state"]!);
 
+        // Submitted again it finds itself done, and tells so.
+        var again = await bench.FinishedAsync(await bench.SubmitAsync(TrainingBench.Recipe("tiny", steps: 60), register: true));
+        Assert.Equal((80L, 80L, hash), (TrainingBench.StepOf(again), (long)again["progress"]!["of"]!, (string)again["model"]!));
+
         // Registered, with its card and scores, and not served before somebody says so.
         var details = JsonNode.Parse(await bench.Http.GetStringAsync($"/api/models/{hash}"))!;
         Assert.Equal(("chat-tiny", false, "none"), ((string)details["model"]!["id"]!, (bool)details["served"]!, (string)details["model"]!["licence"]!));

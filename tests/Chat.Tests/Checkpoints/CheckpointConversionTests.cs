@@ -48,7 +48,10 @@ public class CheckpointConversionTests
             TorchFileWriter.Write(Path.Combine(source, "pytorch_model.bin"), tensors);
         }
 
+        Directory.CreateDirectory(folder.At("model.part"));
+        File.WriteAllText(folder.At("model.part/tokenizer.json"), "of a conversion that was killed");
         Assert.Equal(tensors.Length, CheckpointConversion.Convert(source, folder.At("model")));
+        Assert.Equal(["config.json", "model.safetensors", "vocab.txt"], Directory.EnumerateFiles(folder.At("model")).Select(Path.GetFileName).Order(StringComparer.Ordinal));
 
         AssertSameWeights(folder.At("model"));
         Assert.Equal(File.ReadAllBytes(Path.Combine(Model, "config.json")), File.ReadAllBytes(folder.At("model/config.json")));

@@ -1,8 +1,13 @@
+using System.CommandLine;
 using System.Text.Json.Nodes;
 using Chat.Models.Checkpoints;
+using Chat.Training.Commands;
 using Chat.Training.Evaluation;
+using Chat.Training.Evaluation.Cuge;
+using Chat.Training.Evaluation.Metrics;
 using Chat.Training.Methods;
 using Chat.Training.Recipes;
+using Spectre.Console;
 using static Chat.Tests.Training.TinyRun;
 
 namespace Chat.Tests.Training;
@@ -95,6 +100,79 @@ public sealed class FullDiskTests : IDisposable
         Assert.Equal("tiny", ModelFolder.Open(folder).Description.Id);
         Assert.False(Directory.Exists(part));
     }
+
+    [Theory]
+    [InlineData("evaluation.md"), InlineData("evaluation.json"), InlineData("text.png"), InlineData("exposure.png")]
+    [InlineData("cuge.md"), InlineData("cuge.json"), InlineData("cuge.png")]
+    public void A_report_is_the_earlier_one_as_a_whole_until_the_new_one_is(string file)
+    {
+        Write("old", 0.1);
+        var before = Contents();
+        Assert.Equal(file.StartsWith("cuge", StringComparison.Ordinal) ? 3 : 4, before.Count);
+
+        Fill(Path.Combine(root, file + ".part"));
+        var error = Assert.Throws<IOException>(() => Write("new", 0.2));
+
+        Assert.Contains("No space left", error.Message, StringComparison.Ordinal);
+        Assert.Equal(before, Contents());
+        Write("new", 0.2);
+        Assert.Equal(before.Keys, Contents().Keys);
+        Assert.All(Contents(), each => Assert.NotEqual(before[each.Key], each.Value));
+
+        void Write(string name, double value)
+        {
+            var figures = new Dictionary<string, Interval> { ["rouge-l"] = new(value, value - 0.05, value + 0.05, 40) };
+            if (file.StartsWith("cuge", StringComparison.Ordinal))
+            {
+                var tree = new CugeHierarchy("test", [new("a", [new("ta", [new("da", ["accuracy"], "", "")])]), new("b", [new("tb", [new("db", ["accuracy"], "", "")])])], []);
+                CugeItem[] items = [.. Enumerable.Range(0, 10).Select(i => new CugeItem(["q"], [], ["x", "y"], i % 2))];
+                CugeDatasetRun Of(int right) => new(CugeScorers.Accuracy(items, [.. items.Select((q, i) => CugeAnswer.Chosen(i < right ? q.Answer : 1 - q.Answer))]), 10);
+                CugeRun[] runs = [new("one", new Dictionary<string, CugeDatasetRun> { ["da"] = Of(5), ["db"] = Of(5) }), new(name, new Dictionary<string, CugeDatasetRun> { ["da"] = Of((int)(40 * value)), ["db"] = Of(9) })];
+                new CugeReport(tree, runs, "one", runs[0].Scores(), new Dictionary<string, string>(), 1).Write(root);
+            }
+            else
+            {
+                var losses = new HeldOutLosses(new Dictionary<string, double> { ["c"] = 2 }, new Dictionary<string, double> { ["c"] = 0.1 });
+                new EvaluationReport([new(name, 1000, losses, new Dictionary<string, IReadOnlyDictionary<string, Interval>> { [EvaluationReport.All] = figures }, new AgainstTeacher(figures, [5, 8, 100 * value]))], "A run.").Write(root);
+            }
+        }
+    }
+
+    [Fact]
+    public void A_report_without_a_teacher_leaves_no_plot_of_an_earlier_ones()
+    {
+        var losses = new HeldOutLosses(new Dictionary<string, double>(), new Dictionary<string, double>());
+        var text = new Dictionary<string, IReadOnlyDictionary<string, Interval>>();
+        new EvaluationReport([new("one", 1000, losses, text, new AgainstTeacher(new Dictionary<string, Interval>(), [5, 8]))], "A run.").Write(root);
+        Assert.Contains("exposure.png", Contents().Keys);
+
+        new EvaluationReport([new("one", 1000, losses, text)], "A run.").Write(root);
+
+        Assert.Equal(["evaluation.json", "evaluation.md", "text.png"], Contents().Keys);
+    }
+
+    [Fact]
+    public void A_comparisons_plot_is_the_earlier_one_until_the_new_one_is_whole()
+    {
+        Follow(Recipe("run"), Path.Combine(root, "runs"));
+        var plot = Path.Combine(root, "plots", "losses.png");
+        int Compare() => new RootCommand { new CompareCommand(AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(TextWriter.Null) })).Create() }
+            .Parse(["compare", "--runs", Path.Combine(root, "runs"), "--plot", plot]).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+        Assert.Equal(0, Compare());
+        File.WriteAllText(plot, "an earlier one");
+
+        Fill(plot + ".part");
+        Assert.Contains("No space left", Assert.Throws<IOException>(() => Compare()).Message, StringComparison.Ordinal);
+
+        Assert.Equal("an earlier one", File.ReadAllText(plot));
+        Assert.Single(Directory.GetFiles(Path.GetDirectoryName(plot)!));
+        Compare();
+        Assert.Equal((byte)'P', File.ReadAllBytes(plot)[1]);
+    }
+
+    /// <summary>Files below the root by name, each with the hash of its content.</summary>
+    private SortedDictionary<string, string> Contents() =>
+        new(Directory.EnumerateFiles(root, "*", SearchOption.AllDirectories).ToDictionary(path => Path.GetRelativePath(root, path), RecipeFile.Hash), StringComparer.Ordinal);
 
     private static void Fill(string path)
     {

@@ -91,7 +91,7 @@ public class EvaluationReportTests
 
     [Theory]
     [InlineData("evaluate a --judge nobody --teacher b", "Known: reference, teacher-likelihood"), InlineData("evaluate a --judge reference", "--judge needs --teacher"), InlineData("evaluate a --sets dolly", "NAME=PATH"), InlineData("evaluate a --most 0", "at least 1"), InlineData("evaluate a --seeds 0", "at least 1"), InlineData("evaluate", "evaluate"),
-        InlineData("cuge", "at least one model folder"), InlineData("cuge a --most -1", "at least 0")]
+        InlineData("cuge", "at least one model folder"), InlineData("cuge a --most -1", "at least 0"), InlineData("cuge a --most 5", "they need --sets"), InlineData("cuge a --lite", "they need --sets")]
     public void What_cannot_be_run_is_said_before_it_is_begun(string line, string sentence)
     {
         var root = Root(new StringWriter());
@@ -102,6 +102,21 @@ public class EvaluationReportTests
     [Theory]
     [InlineData("evaluate a"), InlineData("evaluate a b --teacher c --judge reference --sets dolly=x s-ni=y --seeds 5 --most 10 --to z"), InlineData("cuge a b --sets s --lite --most 5"), InlineData("cuge --board")]
     public void What_can_be_run_parses(string line) => Assert.Empty(Root(new StringWriter()).Parse(line).Errors);
+
+    [Theory]
+    [InlineData("evaluate STUDENT NOWHERE", "There is no folder"), InlineData("cuge STUDENT NOWHERE", "There is no folder"), InlineData("evaluate STUDENT OTHER --teacher STUDENT", "their distributions cannot be compared")]
+    public async Task A_model_that_cannot_be_measured_is_said_before_the_first_one_answers(string line, string sentence)
+    {
+        using var folder = new TemporaryFolder();
+        var output = new StringWriter();
+        var places = new Dictionary<string, string> { ["STUDENT"] = Path.Combine(AppContext.BaseDirectory, "Shipped", "chat-student"), ["NOWHERE"] = folder.At("nowhere"), ["OTHER"] = Golden.At("eva/models/m1") };
+        string[] arguments = [.. line.Split(' ').Select(word => places.GetValueOrDefault(word, word)), "--to", folder.At("to")];
+
+        var error = await Assert.ThrowsAsync<CheckpointException>(() => Root(output).Parse(arguments).InvokeAsync(new() { EnableDefaultExceptionHandler = false }, TestContext.Current.CancellationToken));
+
+        Assert.Contains(sentence, error.Message, StringComparison.Ordinal);
+        Assert.Equal("", output.ToString());
+    }
 
     [Fact]
     public void The_board_and_the_list_are_shown()
