@@ -116,7 +116,7 @@ internal sealed class OpenTeacher : IDisposable
     {
         if (TeacherHost.IsAddress(name))
         {
-            using var teacher = new OpenTeacher(name, runs, ours, bridge, ScalarType.Float32, keeps: false, hosts, time);
+            using var teacher = new OpenTeacher(name, runs, ours, bridge, ScalarType.Float32, CPU, keeps: false, hosts, time);
             teacher.CheckHost(stage, objective);
             teacher.Judge(SignalKind.Full, stage.Distil!.TopK, objective.Temperature);
             return;

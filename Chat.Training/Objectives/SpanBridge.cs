@@ -93,7 +93,7 @@ internal sealed class Ranks(int count) : ISpanColumns
     {
         using var none = double.NegativeInfinity.ToScalar();
         var sorted = side.Rows.sort(1, descending: true).Values;
-        return cat([sorted, full([sorted.shape[0], count - sorted.shape[1]], none, sorted.dtype)], 1);
+        return cat([sorted, full([sorted.shape[0], count - sorted.shape[1]], none, sorted.dtype, sorted.device)], 1);
     }
 }
 
@@ -175,9 +175,9 @@ internal sealed class CommonTokens : ISpanColumns
         {
             using var one = 1.ToScalar();
             using var none = double.NegativeInfinity.ToScalar();
-            var mine = cat([rows.index_select(1, tensor(own)), full([rows.shape[0], 1], none, rows.dtype)], 1);
+            var mine = cat([rows.index_select(1, tensor(own, device: rows.device)), full([rows.shape[0], 1], none, rows.dtype, rows.device)], 1);
             if (further.Length == 0) return mine;
-            var mass = zeros(mine.shape, mine.dtype).index_add(1, tensor(columns), rows.index_select(1, tensor(further)).exp(), one);
+            var mass = zeros(mine.shape, mine.dtype, mine.device).index_add(1, tensor(columns, device: rows.device), rows.index_select(1, tensor(further, device: rows.device)).exp(), one);
             return mine.logaddexp(mass.AtLeast(Least).log());
         }
     }
@@ -217,13 +217,13 @@ internal sealed class SpanTeacher(ITeacher teacher, TextCutter cutter, ISpanColu
         public (Tensor P, Tensor Q) Align(int from, int count, Tensor q)
         {
             var here = spans.FindAll(span => span.OurFirst >= from && span.OurFirst < from + count);
-            var nothing = zeros([count, columns.Count], q.dtype).Plus(-Math.Log(columns.Count));               // the same on both sides
+            var nothing = zeros([count, columns.Count], q.dtype, q.device).Plus(-Math.Log(columns.Count));               // the same on both sides
             if (here.Count == 0) return (nothing, nothing.Plus(q.narrow(1, 0, 1).Times(0)));
             var (first, end) = (here[0].TheirFirst, here[^1].TheirFirst + here[^1].TheirCount);
-            var (p, _) = rows.Align(first, end - first, empty(0));
-            var places = tensor(here.ConvertAll(span => (long)span.OurFirst - from).ToArray());
+            var (p, _) = rows.Align(first, end - first, empty(0, device: q.device));
+            var places = tensor(here.ConvertAll(span => (long)span.OurFirst - from).ToArray(), device: q.device);
             Tensor Placed(Tensor law) => nothing.index_copy(0, places, law.to_type(q.dtype));
-            var pieces = tensor(here.ConvertAll(span => span.OurCount > 1 || span.TheirCount > 1).ToArray());
+            var pieces = tensor(here.ConvertAll(span => span.OurCount > 1 || span.TheirCount > 1).ToArray(), device: q.device);
             return (Placed(columns.Of(Side(p, theirs.AsSpan(first, end - first), here.ConvertAll(span => (span.TheirFirst - first, span.TheirCount)), pieces), theirs: true)),
                 Placed(columns.Of(Side(q, ours.AsSpan(from, count), here.ConvertAll(span => (span.OurFirst - from, span.OurCount)), pieces), theirs: false)));
         }
@@ -244,8 +244,8 @@ internal sealed class SpanTeacher(ITeacher teacher, TextCutter cutter, ISpanColu
         private static SpanSide Side(Tensor law, ReadOnlySpan<long> labels, List<(int First, int Count)> at, Tensor pieces)
         {
             using var one = 1.ToScalar();
-            var ids = tensor(labels.ToArray());
-            var rest = zeros([at.Count], law.dtype);
+            var ids = tensor(labels.ToArray(), device: law.device);
+            var rest = zeros([at.Count], law.dtype, law.device);
             var (further, owners) = (new List<long>(), new List<long>());
             for (var span = 0; span < at.Count; span++)
                 for (var i = 1; i < at[span].Count; i++)
@@ -253,9 +253,9 @@ internal sealed class SpanTeacher(ITeacher teacher, TextCutter cutter, ISpanColu
                     further.Add(at[span].First + i);
                     owners.Add(span);
                 }
-            if (further.Count > 0) rest = rest.index_add(0, tensor(owners.ToArray()), law.gather(1, ids.unsqueeze(1)).squeeze(1).index_select(0, tensor(further.ToArray())), one);
-            var firsts = tensor(at.ConvertAll(span => (long)span.First).ToArray());
-            return new(law.index_select(0, firsts), ids.index_select(0, firsts), rest, tensor(at.ConvertAll(span => span.Count == 1).ToArray()), pieces);
+            if (further.Count > 0) rest = rest.index_add(0, tensor(owners.ToArray(), device: law.device), law.gather(1, ids.unsqueeze(1)).squeeze(1).index_select(0, tensor(further.ToArray(), device: law.device)), one);
+            var firsts = tensor(at.ConvertAll(span => (long)span.First).ToArray(), device: law.device);
+            return new(law.index_select(0, firsts), ids.index_select(0, firsts), rest, tensor(at.ConvertAll(span => span.Count == 1).ToArray(), device: law.device), pieces);
         }
     }
 }
