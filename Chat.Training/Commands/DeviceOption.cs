@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Chat.Models.Libtorch;
+using TorchSharp;
 
 namespace Chat.Training.Commands;
 
@@ -11,4 +12,11 @@ internal static class DeviceOption
         Description = "What computes: cpu, or cuda, cuda:1 … where a CUDA libtorch finds such a GPU. A run may go on on another device; bit for bit it is repeatable on the CPU only",
         DefaultValueFactory = _ => ComputeDevice.Cpu,
     };
+
+    /// <exception cref="ArgumentException">There is none of that name here.</exception>
+    public static torch.Device Open(string name)
+    {
+        try { return ComputeDevice.Open(name); }
+        catch (ArgumentException error) { throw new ArgumentException($"--device {error.Message}", error); }
+    }
 }

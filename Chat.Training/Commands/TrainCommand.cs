@@ -1,7 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
 using Chat.Domain.Plugins;
-using Chat.Models.Libtorch;
 using Chat.Training.Data;
 using Chat.Training.Methods;
 using Chat.Training.Recipes;
@@ -34,7 +33,7 @@ public sealed class TrainCommand(PluginCatalog plugins, TimeProvider time, IAnsi
     {
         torch.set_num_threads(threads);
         var recipe = RecipeFile.Read<TrainingRecipe>(recipePath).Checked();
-        var run = new TrainingRun(recipe, RecipeFile.Hash(recipePath), runs, new CorpusFolder(data), plugins, time, device: ComputeDevice.Open(device));
+        var run = new TrainingRun(recipe, RecipeFile.Hash(recipePath), runs, new CorpusFolder(data), plugins, time, device: DeviceOption.Open(device));
         RunState state = null!;
         console.Progress().AutoRefresh(true).Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
             .Start(progress =>

@@ -53,7 +53,7 @@ public sealed class WorkerCommand(PluginCatalog plugins, TimeProvider time)
 
     private async Task<int> RunAsync(Request request, CancellationToken cancel)
     {
-        if (request.Folders.Device != ComputeDevice.Cpu) ComputeDevice.Open(request.Folders.Device);        // a wrong one must not wait for the first job
+        if (request.Folders.Device != ComputeDevice.Cpu) DeviceOption.Open(request.Folders.Device);        // a wrong one must not wait for the first job
         foreach (var folder in new[] { request.Folders.Runs, request.Folders.Models }) Directory.CreateDirectory(folder);
         var builder = Host.CreateApplicationBuilder();
         builder.Logging.AddFilter("Microsoft.Hosting.Lifetime", LogLevel.Warning);
