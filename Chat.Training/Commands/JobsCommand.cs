@@ -23,6 +23,7 @@ public sealed class JobsCommand(TimeProvider time, IAnsiConsole console)
 
         A recipe becomes a model that a gateway can serve:
           jobs submit my-recipe.json --follow
+          jobs load ID
         What is there, one of them, and its end before the time; a cancelled or failed one goes on from its checkpoint:
           jobs list
           jobs show ID --follow
@@ -30,7 +31,7 @@ public sealed class JobsCommand(TimeProvider time, IAnsiConsole console)
           jobs resume ID
         Another gateway, one that asks who you are:
           CHAT_TOKEN=… jobs list --gateway https://chat.example.org
-        """) { Submit(), List(), Show(), Change("cancel", "Ends a job with the step it is at, and a checkpoint."), Change("resume", "Queues a cancelled or failed job again; it goes on from its checkpoint."), Delete(), gateway, token };
+        """) { Submit(), List(), Show(), Change("cancel", "Ends a job with the step it is at, and a checkpoint."), Change("resume", "Queues a cancelled or failed job again; it goes on from its checkpoint."), Load(), Delete(), gateway, token };
 
     private Command Submit()
     {
@@ -82,7 +83,7 @@ public sealed class JobsCommand(TimeProvider time, IAnsiConsole console)
         command.SetAction((parse, cancel) => WithAsync(parse, async jobs =>
         {
             if (parse.GetValue(follow)) return await FollowAsync(jobs, parse.GetValue(id)!, cancel);
-            Tell(await jobs.ReadAsync(parse.GetValue(id)!, cancel), jobs.Address);
+            Tell(await jobs.ReadAsync(parse.GetValue(id)!, cancel));
             return 0;
         }));
         return command;
@@ -96,6 +97,21 @@ public sealed class JobsCommand(TimeProvider time, IAnsiConsole console)
         {
             var job = await jobs.ChangeAsync(parse.GetValue(id)!, verb, cancel);
             console.MarkupLineInterpolated($"Job {job.Id}, {job.Name}, is {Word(job.State)}{(job.State == JobState.Cancelling ? ": its worker ends with the step that it is at" : "")}.");
+            return 0;
+        }));
+        return command;
+    }
+
+    private Command Load()
+    {
+        var id = Id();
+        var host = new Option<string?>("--host") { Description = "Which of the gateway's model hosts is to serve it, as GET /api/hosts names them; none where the gateway serves models itself" };
+        var command = new Command("load", "Has the model that a job made served until the gateway or the host ends; Models:Load names it for the next start. A host pulls it (Models:Sources).") { id, host };
+        command.SetAction((parse, cancel) => WithAsync(parse, async jobs =>
+        {
+            var job = await jobs.ReadAsync(parse.GetValue(id)!, cancel);
+            var model = job.Model ?? throw new GatewayException($"Job {job.Id} is {Word(job.State)} and has made no model{(job.Register ? "" : ": it was asked for the run alone")}.");
+            console.MarkupLineInterpolated($"{await jobs.LoadAsync(model, parse.GetValue(host), cancel)} answers{(parse.GetValue(host) is { } at ? $" at {at}" : "")}.");
             return 0;
         }));
         return command;
@@ -153,11 +169,11 @@ public sealed class JobsCommand(TimeProvider time, IAnsiConsole console)
             console.MarkupLineInterpolated($"The job goes on. Look again with: jobs show {id} --follow");
             return 0;
         }
-        Tell(last!, jobs.Address);
+        Tell(last!);
         return last!.State == JobState.Finished ? 0 : 1;
     }
 
-    private void Tell(TrainingJobInfo job, Uri address)
+    private void Tell(TrainingJobInfo job)
     {
         var grid = new Grid().AddColumn(new GridColumn().NoWrap()).AddColumn();
         void Row(string name, string? value) { if (value is { Length: > 0 }) grid.AddRow(new Text(name), new Text(value)); }
@@ -177,7 +193,7 @@ public sealed class JobsCommand(TimeProvider time, IAnsiConsole console)
         console.Write(grid);
         var next = job switch
         {
-            { State: JobState.Finished, Model: { } model } => $"Have it served: curl -X POST {address}api/models/{model}/load, with ?host=NAME where the gateway has model hosts ({address}api/hosts), and with your token where it asks for one.",
+            { State: JobState.Finished, Model: not null } => $"Have it served: jobs load {job.Id}, with --host NAME where the gateway has model hosts.",
             { State: JobState.Failed } => $"Once that is mended it goes on with: jobs resume {job.Id}. A changed recipe is another job, under another name.",
             { State: JobState.Cancelled } => $"It goes on with: jobs resume {job.Id}",
             { State: JobState.Queued } => "It waits for a worker whose device is free ('worker --help').",

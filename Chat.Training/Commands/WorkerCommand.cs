@@ -41,8 +41,8 @@ public sealed class WorkerCommand(PluginCatalog plugins, TimeProvider time)
               chat-training worker --redis localhost:6379 --models Chat.Api/data/models
               chat-training jobs submit my-recipe.json --follow
             The model that it made, served by that gateway, or by one of its model hosts, which pulls it (Models:Sources):
-              curl -X POST localhost:5080/api/models/HASH/load
-              curl -X POST 'localhost:5080/api/models/HASH/load?host=NAME'
+              chat-training jobs load ID
+              chat-training jobs load ID --host NAME
             A gateway without a Redis keeps its own store in its data folder: --redis '!Chat.Api/data/store/garnet.sock'.
             Two workers beside each other on one machine: give each an --exclusive name of its own. Figures and spans go to OTEL_EXPORTER_OTLP_ENDPOINT where that is set.
             """) { redis, data, runs, models, threads, device, exclusive, lease };

@@ -19,7 +19,7 @@ public sealed class GatewayException(string message, Exception? inner = null) : 
 /// <summary>A gateway's <c>/api/training/jobs</c>, as operators use it. Whatever fails is a <see cref="GatewayException"/>. Thread-safe.</summary>
 public sealed class GatewayJobs : IDisposable
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30), Pause = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30), Loading = TimeSpan.FromMinutes(30), Pause = TimeSpan.FromSeconds(1);
     private const int MostPauses = 60;
 
     private readonly HttpClient http;
@@ -32,7 +32,7 @@ public sealed class GatewayJobs : IDisposable
     {
         if (!Uri.TryCreate(gateway, UriKind.Absolute, out var address) || address.Scheme is not ("http" or "https"))
             throw new GatewayException($"'{gateway}' is no address of a gateway; it takes the form http://localhost:5080.");
-        http = new() { BaseAddress = new(address.GetLeftPart(UriPartial.Path).TrimEnd('/') + "/"), Timeout = Patience };
+        http = new() { BaseAddress = new(address.GetLeftPart(UriPartial.Path).TrimEnd('/') + "/"), Timeout = Timeout.InfiniteTimeSpan };
         if (token is not null && !AuthenticationHeaderValue.TryParse($"Bearer {token}", out _)) throw new GatewayException("The token has characters that no token has.");
         if (token is not null) http.DefaultRequestHeaders.Authorization = new("Bearer", token);
         (this.time, hasToken) = (time, token is not null);
@@ -50,6 +50,11 @@ public sealed class GatewayJobs : IDisposable
 
     /// <param name="verb"><c>cancel</c> or <c>resume</c>.</param>
     public Task<TrainingJobInfo> ChangeAsync(string id, string verb, CancellationToken cancel) => AskAsync<TrainingJobInfo>(HttpMethod.Post, $"{At(id)}/{verb}", null, cancel);
+
+    /// <summary>Has a registered model served, by the gateway itself or by one of its model hosts, which pulls it where it has not got it.</summary>
+    /// <returns>The model's id.</returns>
+    public async Task<string> LoadAsync(string hash, string? host, CancellationToken cancel) =>
+        (string)(await AskAsync<JsonObject>(HttpMethod.Post, $"api/models/{hash}/load{(host is null ? "" : $"?host={Uri.EscapeDataString(host)}")}", null, cancel, Loading))["id"]!;
 
     public async Task DeleteAsync(string id, CancellationToken cancel) => (await SendAsync(HttpMethod.Delete, At(id), null, HttpCompletionOption.ResponseContentRead, cancel)).Dispose();
 
@@ -115,9 +120,9 @@ public sealed class GatewayJobs : IDisposable
 
     private static string At(string id) => $"api/training/jobs/{Uri.EscapeDataString(id)}";
 
-    private async Task<T> AskAsync<T>(HttpMethod method, string path, JsonNode? body, CancellationToken cancel)
+    private async Task<T> AskAsync<T>(HttpMethod method, string path, JsonNode? body, CancellationToken cancel, TimeSpan? patience = null)
     {
-        using var answer = await SendAsync(method, path, body, HttpCompletionOption.ResponseContentRead, cancel);
+        using var answer = await SendAsync(method, path, body, HttpCompletionOption.ResponseContentRead, cancel, patience);
         try
         {
             return (await answer.Content.ReadFromJsonAsync<T>(JsonSerializerOptions.Web, cancel))!;
@@ -129,17 +134,19 @@ public sealed class GatewayJobs : IDisposable
     }
 
     /// <returns>An answer that is none of an error.</returns>
-    private async Task<HttpResponseMessage> SendAsync(HttpMethod method, string path, JsonNode? body, HttpCompletionOption completion, CancellationToken cancel)
+    private async Task<HttpResponseMessage> SendAsync(HttpMethod method, string path, JsonNode? body, HttpCompletionOption completion, CancellationToken cancel, TimeSpan? patience = null)
     {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        limit.CancelAfter(patience ?? Patience);
         HttpResponseMessage answer;
         try
         {
             using var request = new HttpRequestMessage(method, path) { Content = body is null ? null : JsonContent.Create(body) };
-            answer = await http.SendAsync(request, completion, cancel);
+            answer = await http.SendAsync(request, completion, limit.Token);
         }
         catch (Exception error) when (error is HttpRequestException || (error is OperationCanceledException && !cancel.IsCancellationRequested))
         {
-            var reason = error is HttpRequestException ? error.Message.TrimEnd('.') : $"nothing came for {Patience.TotalSeconds} seconds";
+            var reason = error is HttpRequestException ? error.Message.TrimEnd('.') : $"nothing came for {(patience ?? Patience).TotalSeconds} seconds";
             throw new GatewayException($"No gateway answers at {Address}: {reason}. Start one (make run), or say where it is with --gateway or CHAT_GATEWAY.", error) { MayPass = true };
         }
         if (answer.IsSuccessStatusCode) return answer;
@@ -153,7 +160,7 @@ public sealed class GatewayJobs : IDisposable
             : $"The gateway at {Address} asks for a token: put one of a user with the role admin into CHAT_TOKEN, or give it with --token."),
         HttpStatusCode.Forbidden => new($"The gateway at {Address} lets only admins at training jobs: give a token whose role is admin{(hasToken ? "" : " (CHAT_TOKEN, --token); without one only this machine is an admin, in Development")}."),
         _ when detail is null => Stranger(answer, null),
-        HttpStatusCode.NotFound => new($"{detail} jobs list shows those of your tenant."),
+        HttpStatusCode.NotFound when answer.RequestMessage!.RequestUri!.AbsolutePath.Contains("/training/", StringComparison.Ordinal) => new($"{detail} jobs list shows those of your tenant."),
         HttpStatusCode.BadRequest or HttpStatusCode.RequestEntityTooLarge => new($"The gateway refuses it: {detail}"),
         var status => new(detail) { MayPass = status is HttpStatusCode.TooManyRequests or HttpStatusCode.ServiceUnavailable or HttpStatusCode.InternalServerError },
     };

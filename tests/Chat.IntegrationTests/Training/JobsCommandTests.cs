@@ -41,6 +41,8 @@ public sealed class JobsCommandTests : IDisposable
         Assert.True(listed.IndexOf(other, StringComparison.Ordinal) is > 0 and var newest && listed.IndexOf(id, StringComparison.Ordinal) > newest, listed);
         var shown = (await RunAsync(server, "show", id)).Text;
         foreach (var word in new[] { id, "tiny", "queued", "anonymous", "waits for a worker" }) Assert.Contains(word, shown, StringComparison.Ordinal);
+        Assert.Contains("is queued and has made no model.", await FailsAsync(server, "load", id), StringComparison.Ordinal);
+        Assert.Contains("is queued and has made no model: it was asked for the run alone.", await FailsAsync(server, "load", other), StringComparison.Ordinal);
         Assert.Contains($"Job {id}, tiny, is cancelled.", (await RunAsync(server, "cancel", id)).Text, StringComparison.Ordinal);
         Assert.Contains($"goes on with: jobs resume {id}", (await RunAsync(server, "show", id)).Text, StringComparison.Ordinal);
         Assert.Equal(1, (await RunAsync(server, "show", id, "--follow")).Code);
@@ -69,7 +71,7 @@ public sealed class JobsCommandTests : IDisposable
         var heard = text.ToString();
         Assert.Contains("tiny is running at worker-7", heard, StringComparison.Ordinal);
         Assert.Equal(2, heard.Split("It rambles.").Length - 1);      // when it is new, and at the end
-        Assert.Contains(end == "failed" ? "The disk is full." : $"curl -X POST {server.Address}api/models/f00d/load", heard, StringComparison.Ordinal);
+        Assert.Contains(end == "failed" ? "The disk is full." : $"jobs load {taken[0]}", heard, StringComparison.Ordinal);
         Assert.Contains(end == "failed" ? $"jobs resume {taken[0]}" : "420/420", heard, StringComparison.Ordinal);
     }
 
@@ -200,6 +202,9 @@ public sealed class JobsCommandTests : IDisposable
     private static Task<(int Code, string Text)> RunAsync(ChatServer server, params string[] arguments) => RunAsync(new Heard(), server, arguments);
 
     private static Task<(int Code, string Text)> RunAsync(Heard text, ChatServer server, params string[] arguments) => RunAsync(text, server.Origin, arguments);
+
+    /// <summary>The command as a gateway's operator gives it.</summary>
+    internal static Task<(int Code, string Text)> RunAsync(string gateway, params string[] arguments) => RunAsync(new Heard(), gateway, arguments);
 
     private static async Task<(int Code, string Text)> RunAsync(Heard text, string gateway, params string[] arguments)
     {

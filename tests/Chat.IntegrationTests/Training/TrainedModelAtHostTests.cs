@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using System.Text.Json.Nodes;
 using Chat.IntegrationTests.Hosts;
 using Chat.Models.Checkpoints;
+using Chat.Training.Worker;
 
 namespace Chat.IntegrationTests.Training;
 
@@ -24,8 +25,12 @@ public sealed class TrainedModelAtHostTests : IDisposable
         await using var bench = await TrainingBench.StartAsync(settings: [("urls", $"http://127.0.0.1:{port}"), ("Hosts:Addresses:0", address.OriginalString), ("Hosts:Key", HostServer.Key), ("Hosts:PollSeconds", "0.2")]);
         bench.Work();
 
-        var job = await bench.SubmitAsync(TrainingBench.Recipe("tiny", steps: 60), register: true);
-        var hash = (string)(await bench.FinishedAsync(job))["model"]!;
+        var recipe = Path.Combine(folder, "tiny.json");
+        await File.WriteAllTextAsync(recipe, TrainingBench.Recipe("tiny", steps: 60).ToJsonString(), TestContext.Current.CancellationToken);
+        var (code, told) = await JobsCommandTests.RunAsync(bench.Server.Origin, "submit", recipe, "--follow");
+        Assert.True(code == 0, told);
+        var job = told.Split(' ', ',')[1];
+        var hash = (string)(await bench.ReadAsync(job))["model"]!;
 
         // Registered with its card, and nobody has it yet.
         var details = JsonNode.Parse(await bench.Http.GetStringAsync($"/api/models/{hash}"))!;
@@ -33,12 +38,10 @@ public sealed class TrainedModelAtHostTests : IDisposable
         Assert.False(Directory.Exists(Path.Combine(folder, "models", hash)));
         using (var early = await AskAsync(bench.Http)) Assert.Equal(HttpStatusCode.NotFound, early.StatusCode);
 
-        using (var loaded = await bench.Http.PostAsync($"/api/models/{hash}/load?host={address.Authority}", null))
-        {
-            var text = await loaded.Content.ReadAsStringAsync();
-            Assert.True(loaded.IsSuccessStatusCode, text);
-            Assert.Equal(hash, (string)JsonNode.Parse(text)!["hash"]!);
-        }
+        Assert.Contains("'host' is missing: this gateway has model hosts", (await Assert.ThrowsAsync<GatewayException>(() => JobsCommandTests.RunAsync(bench.Server.Origin, "load", job))).Message, StringComparison.Ordinal);
+        Assert.Contains($"No such model host. Known: {address.Authority}.", (await Assert.ThrowsAsync<GatewayException>(() => JobsCommandTests.RunAsync(bench.Server.Origin, "load", job, "--host", "nobody:1"))).Message, StringComparison.Ordinal);
+        (code, told) = await JobsCommandTests.RunAsync(bench.Server.Origin, "load", job, "--host", address.Authority);
+        Assert.Equal((0, $"chat-tiny answers at {address.Authority}."), (code, told.Trim()));
 
         // The same files to the byte, the card with its scores among them.
         Assert.Equal(ModelFolder.Files(Path.Combine(bench.Folder, "models", hash, "chat-tiny")), ModelFolder.Files(Path.Combine(folder, "models", hash, "chat-tiny")));
