@@ -84,12 +84,13 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
                     signal = words;
                 }
             }
+            SampleLimits? pack = stage.Pack ? Limits : null;                              // of what is learnt from; prompts come as without it
             var vocabulary = TokenTable.From(tokenizer, model.Config.VocabularySize);
-            var models = new RolloutModels(model, teacher?.Model, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root, teacher?.Judge(SignalKind.Sampled, 0, 1), teacher is null ? null : teacher.Writer, clock, teacher?.Kept, teacher?.Host, teacher?.Texts);
+            var models = new RolloutModels(model, teacher?.Model, vocabulary, stage.MaxReply, stage.BatchTokens, get_num_threads(), folder.Root, teacher?.Judge(SignalKind.Sampled, 0, 1), teacher is null ? null : teacher.Writer, clock, teacher?.Kept, teacher?.Host, teacher?.Texts, pack);
             held.Add(models);
-            var trajectories = new TrajectorySource(objective.Replies, objective.Delivery.NeedsLogprobs, models, at => Stream(sources, at), stage.BatchTokens, stage.Accumulate, recipe.Seed, cursor?.Trajectories);
+            var trajectories = new TrajectorySource(objective.Replies, objective.Delivery.NeedsLogprobs, models, at => Stream(sources, at), stage.BatchTokens, stage.Accumulate, recipe.Seed, cursor?.Trajectories, pack);
             var text = objective.TextWeight == 0 ? null : Stream([.. distil.Text!.Select(source)], cursor?.Text);
-            return new(new DistillationWork(objective, new EncoderDecoderScorer(model), signal, trajectories, text, new(cursor?.Alarm), clock, teacher?.Hash), tokens, held);
+            return new(new DistillationWork(objective, new EncoderDecoderScorer(model), signal, trajectories, text, new(cursor?.Alarm), clock, teacher?.Hash, pack), tokens, held);
         }
         catch
         {
@@ -108,7 +109,6 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
             Require(stage.Distil is null, $"distil is for objectives, and '{stage.Method}' is a method");
             return null;
         }
-        Require(!stage.Pack, $"pack is for methods, and '{stage.Method}' is an objective");
         var distil = stage.Distil ?? new();
         var objective = distil.Apply(stage.Method, plugins.Create<IObjective>(stage.Method).Default);
         Require(!objective.NeedsTeacher || distil.Teacher is not null, $"{stage.Method} needs distil.teacher, a run, a model folder or a model host's address");
@@ -118,7 +118,9 @@ public sealed class StageSetup(TrainingRecipe recipe, StageRecipe stage, RunFold
         return objective;
     }
 
-    private MixtureStream Stream(IReadOnlyList<MixtureSource> sources, StreamCursor? at, bool pack = false) => new(sources, new SampleLimits(stage.MaxContext, stage.MaxReply), stage.BatchTokens, recipe.Seed, at, pack);
+    private SampleLimits Limits => new(stage.MaxContext, stage.MaxReply);
+
+    private MixtureStream Stream(IReadOnlyList<MixtureSource> sources, StreamCursor? at, bool pack = false) => new(sources, Limits, stage.BatchTokens, recipe.Seed, at, pack);
 
     private ByteLevelTokenizer Tokenizer() => new(TokenizerJson.Load(folder.Tokenizer), Tokenization.TokenizerFile.Tokens);
 

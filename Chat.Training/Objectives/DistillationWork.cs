@@ -11,8 +11,9 @@ namespace Chat.Training.Objectives;
 /// <param name="alarm">Stands where <paramref name="source"/> does.</param>
 /// <param name="clock">Shared with who writes the replies.</param>
 /// <param name="teacherHash">Content of the teacher, for the cursor.</param>
+/// <param name="pack">Of the text's <see cref="RolloutBatch"/>es.</param>
 public sealed class DistillationWork(
-    DistillationObjective objective, IReplyScorer student, ITeacher? teacher, TrajectorySource source, MixtureStream? text, DegenerationAlarm alarm, WorkClock clock, string? teacherHash = null) : IStageWork
+    DistillationObjective objective, IReplyScorer student, ITeacher? teacher, TrajectorySource source, MixtureStream? text, DegenerationAlarm alarm, WorkClock clock, string? teacherHash = null, SampleLimits? pack = null) : IStageWork
 {
     private readonly TimedTeacher? teacher = teacher is null ? null : new TimedTeacher(teacher, clock);
 
@@ -38,7 +39,7 @@ public sealed class DistillationWork(
         var textLoss = 0.0;
         if (objective.TextWeight != 0 && text is not null)
         {
-            var batch = new RolloutBatch([.. text.Next().Samples.Select(s => new Rollout(s, Author.Data))]);
+            var batch = new RolloutBatch([.. text.Next().Samples.Select(s => new Rollout(s, Author.Data))], pack);
             textLoss = RowLoss.Backward(student, batch, [.. batch.Rollouts.Select(_ => new ReplyTerms { Likelihood = objective.TextWeight })], null, batch.Rows).Likelihood;
             tokens += batch.Batch.Tokens;
         }

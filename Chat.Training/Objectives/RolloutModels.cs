@@ -23,9 +23,10 @@ namespace Chat.Training.Objectives;
 /// <param name="host">Who writes whole replies instead of <paramref name="teacher"/>; not disposed of.</param>
 /// <param name="texts">Where the teacher writes tokens of its own, makes the student's of its replies.</param>
 /// <param name="kept">What <paramref name="judge"/> reads when replies are scored, for who asks about them next; forgotten when others are.</param>
+/// <param name="pack">Scored in the very batches that are learnt from: of a <see cref="RolloutBatch"/>.</param>
 public sealed class RolloutModels(
     EncoderDecoder student, EncoderDecoder? teacher, TokenTable tokens, int longest, int batchTokens, int threads, string scratch,
-    ITeacher? judge = null, Func<IRunner, IRunner>? bridge = null, WorkClock? clock = null, KeptRows? kept = null, TeacherHost? host = null, TextBridge? texts = null) : IRolloutModels, IDisposable
+    ITeacher? judge = null, Func<IRunner, IRunner>? bridge = null, WorkClock? clock = null, KeptRows? kept = null, TeacherHost? host = null, TextBridge? texts = null, SampleLimits? pack = null) : IRolloutModels, IDisposable
 {
     private const long CacheBytes = 256L << 20;
     private readonly Team team = new(threads);
@@ -76,22 +77,21 @@ public sealed class RolloutModels(
         student.eval();
         kept?.Forget();
         var q = new ModelTeacher(new EncoderDecoderScorer(student));
-        var scored = new Rollout[rollouts.Count];
-        foreach (var group in MixtureStream.Cut(rollouts.Select((rollout, i) => (Rollout: rollout, Place: i)), r => r.Rollout.Sample, batchTokens))
+        var scored = new Dictionary<Rollout, Rollout>(ReferenceEqualityComparer.Instance);
+        foreach (var batch in RolloutBatch.Cut(rollouts, batchTokens, pack))
         {
-            var batch = new Batch([.. group.Select(r => r.Rollout.Sample)]);
-            var own = Labels(q, batch);
+            var own = Labels(q, batch.Batch);
             double[] others;
-            using (clock?.Teacher()) others = Labels(judge!, batch);
+            using (clock?.Teacher()) others = Labels(judge!, batch.Batch);
             var at = 0;
-            foreach (var (rollout, place) in group)
+            foreach (var rollout in batch.Rollouts)
             {
-                scored[place] = rollout with { Old = own[at..(at + rollout.Length)], Teacher = others[at..(at + rollout.Length)] };
+                scored[rollout] = rollout with { Old = own[at..(at + rollout.Length)], Teacher = others[at..(at + rollout.Length)] };
                 at += rollout.Length;
             }
         }
         student.train();
-        return scored;
+        return [.. rollouts.Select(rollout => scored[rollout])];
     }
 
     public void Dispose()

@@ -38,6 +38,7 @@ public sealed class TrajectorySource
     private readonly MixtureStream prompts;
     private readonly int batchTokens, batchesPerUpdate;
     private readonly ulong seed;
+    private readonly SampleLimits? pack;
     private readonly List<Rollout> replay;
     private List<RolloutBatch> queue = [];
     private IReadOnlyList<Rollout> store;
@@ -48,9 +49,10 @@ public sealed class TrajectorySource
 
     /// <param name="scored">Whether replies carry both models' log-probabilities.</param>
     /// <param name="prompts">Opens the stream of prompts at a cursor.</param>
-    public TrajectorySource(Trajectories how, bool scored, IRolloutModels models, Func<StreamCursor?, MixtureStream> prompts, int batchTokens, int batchesPerUpdate, ulong seed, TrajectoryState? state)
+    /// <param name="pack">As <paramref name="models"/> have it.</param>
+    public TrajectorySource(Trajectories how, bool scored, IRolloutModels models, Func<StreamCursor?, MixtureStream> prompts, int batchTokens, int batchesPerUpdate, ulong seed, TrajectoryState? state, SampleLimits? pack = null)
     {
-        (this.how, this.scored, this.models, this.batchTokens, this.batchesPerUpdate, this.seed) = (how, scored, models, batchTokens, batchesPerUpdate, seed);
+        (this.how, this.scored, this.models, this.batchTokens, this.batchesPerUpdate, this.seed, this.pack) = (how, scored, models, batchTokens, batchesPerUpdate, seed, pack);
         this.prompts = prompts(state?.Prompts);
         (store, refills, used, written, replay) = (state?.Store ?? [], state?.Refills ?? 0, state?.Used ?? 0, state?.Written ?? 0, [.. state?.Replay ?? []]);
         (ownShare, lastValidation) = (state?.OwnShare ?? 0, state?.LastValidation);
@@ -135,7 +137,7 @@ public sealed class TrajectorySource
     /// <summary>The store as batches, once for each epoch, each time in an order of its own.</summary>
     private List<RolloutBatch> Order()
     {
-        var batches = MixtureStream.Cut(store, r => r.Sample, batchTokens).ConvertAll(b => new RolloutBatch(b));
+        var batches = RolloutBatch.Cut(store, batchTokens, pack);
         var all = new List<RolloutBatch>();
         for (var epoch = 0; epoch < how.Epochs; epoch++)
         {

@@ -92,7 +92,7 @@ public sealed record ModelRecipe(int Width, int FeedForward, int Heads, int Enco
 /// <param name="SaveEvery">Steps between two checkpoints.</param>
 /// <param name="Patience">Validations without a better loss after which the stage ends with its best weights; 0 never.</param>
 /// <param name="Distil">What an objective is to do otherwise than its preset, and who teaches.</param>
-/// <param name="Pack">Rows of a batch hold several short samples, which do not see each other, instead of pads. For methods.</param>
+/// <param name="Pack">Rows of a batch hold several short samples, which do not see each other, instead of pads.</param>
 /// <param name="Quality">Validations look at replies too, and the stage ends with the weights that gave the best.</param>
 public sealed record StageRecipe(
     string Name,

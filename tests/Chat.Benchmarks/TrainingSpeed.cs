@@ -40,7 +40,9 @@ internal static class TrainingSpeed
             Stage(folder.FullName, "student-answer", student, "sample-mean", null, teacher, steps);
             Stage(folder.FullName, "student-answer-packed", student, "sample-mean", null, teacher, steps, pack: true);
             Stage(folder.FullName, "student-kd", student, "kd", new(Teacher: teacher), teacher, steps);
+            Stage(folder.FullName, "student-kd-packed", student, "kd", new(Teacher: teacher), teacher, steps, pack: true);
             Stage(folder.FullName, "student-minillm", student, "minillm", new(Teacher: teacher, TextWeight: 0), teacher, steps);
+            Stage(folder.FullName, "student-minillm-packed", student, "minillm", new(Teacher: teacher, TextWeight: 0), teacher, steps, pack: true);
         }
         finally
         {

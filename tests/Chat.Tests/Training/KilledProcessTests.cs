@@ -21,7 +21,7 @@ public sealed class KilledProcessTests(ITestOutputHelper output) : IDisposable
 
     public void Dispose() => Directory.Delete(root, recursive: true);
 
-    /// <summary>Two methods; word by word, cached; written by the teacher; kept and adapted; roll-outs learnt from twice, with text; preferences; drafts.</summary>
+    /// <summary>Two methods; word by word, cached; written by the teacher; kept and adapted; roll-outs learnt from twice, packed, with text; preferences; drafts.</summary>
     private static TrainingRecipe EveryStage => Recipe("run") with
     {
         Validation = ["wesnoth-en"],
@@ -32,7 +32,7 @@ public sealed class KilledProcessTests(ITestOutputHelper output) : IDisposable
             Each("kd", "kd", """{"teacher":"teacher","topK":20}"""),
             Each("seqkd", "seqkd", """{"teacher":"teacher"}"""),
             Each("distillm", "distillm", """{"teacher":"teacher","replay":30,"textWeight":0}"""),
-            Each("minillm", "minillm", """{"teacher":"teacher","replies":24,"epochs":2,"text":[{"corpus":"small-talk-zh","as":"continuation","weight":1}]}"""),
+            Each("minillm", "minillm", """{"teacher":"teacher","replies":24,"epochs":2,"text":[{"corpus":"small-talk-zh","as":"continuation","weight":1}]}""") with { Pack = true },
             Each("dpkd", "dpkd", """{"teacher":"teacher","textWeight":0}"""),
             Each("tvd", "tvd", """{"teacher":"teacher","cache":"words"}"""),
         ],

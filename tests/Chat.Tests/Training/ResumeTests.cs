@@ -25,22 +25,30 @@ public sealed class ResumeTests : IDisposable
         Assert.Equal(whole, Lines("killed"));
     }
 
+    private const string MiniLlm = """{"teacher":"teacher","replies":24,"epochs":2,"text":[{"corpus":"small-talk-zh","as":"continuation","weight":1}]}""";
+
     /// <summary>Objectives that keep replies, write them, mix models, adapt, and read plain text beside them.</summary>
-    public static TheoryData<string, string> Distillations { get; } = new()
+    public static TheoryData<string, string, bool> Distillations { get; } = new()
     {
-        { "minillm", """{"teacher":"teacher","replies":24,"epochs":2,"text":[{"corpus":"small-talk-zh","as":"continuation","weight":1}]}""" },
-        { "distillm", """{"teacher":"teacher","replay":10,"textWeight":0}""" },
-        { "distillm2", """{"teacher":"teacher","replies":16}""" },
-        { "gkd", """{"teacher":"teacher"}""" },
-        { "kd", """{"teacher":"teacher","topK":20}""" },
-        { "tvd", """{"teacher":"teacher","cache":"words"}""" },
+        { "minillm", MiniLlm, false },
+        { "minillm", MiniLlm, true },
+        { "distillm", """{"teacher":"teacher","replay":10,"textWeight":0}""", false },
+        { "distillm2", """{"teacher":"teacher","replies":16}""", false },
+        { "gkd", """{"teacher":"teacher"}""", true },
+        { "kd", """{"teacher":"teacher","topK":20}""", false },
+        { "kd", """{"teacher":"teacher"}""", true },
+        { "tvd", """{"teacher":"teacher","cache":"words"}""", true },
     };
 
     [Theory, MemberData(nameof(Distillations))]
-    public void A_distillation_killed_at_any_step_goes_on_bit_for_bit(string objective, string distil)
+    public void A_distillation_killed_at_any_step_goes_on_bit_for_bit(string objective, string distil, bool pack)
     {
         Follow("teacher", null);
-        void Run(string name, Action<TrainingProgress>? report) => TinyRun.Follow(Distilled(name, objective, distil), root, report);
+        void Run(string name, Action<TrainingProgress>? report)
+        {
+            var recipe = Distilled(name, objective, distil);
+            TinyRun.Follow(recipe with { Stages = [recipe.Stages[0] with { Pack = pack }] }, root, report);
+        }
         Run("whole", null);
         foreach (var killedAfter in new[] { 1, 4, 7 })
             Assert.Throws<KilledException>(() => Run("killed", update => { if (update.Validation is null && update.Step == killedAfter) throw new KilledException(); }));

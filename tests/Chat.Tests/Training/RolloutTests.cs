@@ -105,22 +105,24 @@ public sealed class RolloutTests : IDisposable
         Assert.Empty(Directory.GetFiles(scratch));
     }
 
-    [Fact]
-    public void The_teacher_reads_replies_once_for_rewards_and_all_epochs_to_the_same_bits()
+    [Theory, InlineData(false), InlineData(true)]
+    public void The_teacher_reads_replies_once_for_rewards_and_all_epochs_to_the_same_bits(bool packed)
     {
+        SampleLimits? pack = packed ? new SampleLimits(12, 24) : null;
         using var student = Model(1);
         using var teacher = Model(2);
         student.eval();
         teacher.eval();
         var counted = new Counted(new EncoderDecoderScorer(teacher));
         using var kept = new KeptRows(counted);
-        using var models = new RolloutModels(student, teacher, Tokens, longest: 10, batchTokens: 60, threads: 1, scratch, judge: new ModelTeacher(kept), kept: kept);
+        using var models = new RolloutModels(student, teacher, Tokens, longest: 10, batchTokens: 60, threads: 1, scratch, judge: new ModelTeacher(kept), kept: kept, pack: pack);
         var random = new Random(3);
         Rollout[] rollouts = [.. Enumerable.Range(0, 30).Select(i => new Rollout(new([20 + i % 15, 21, 3], [.. Enumerable.Range(0, random.Next(1, 9)).Select(_ => random.Next(20, 40)), 2]), Author.Both))];
 
         var scored = models.Score(rollouts);
         var passes = counted.Passes;
-        var batches = MixtureStream.Cut(scored, r => r.Sample, 60).ConvertAll(b => new RolloutBatch(b));
+        var batches = RolloutBatch.Cut(scored, 60, pack);
+        Assert.Equal(packed, batches.Exists(b => b.Batch.Rows < b.Batch.Size));
         Assert.Equal(batches.Count, passes);
         foreach (var batch in batches.Concat(batches).Append(batches[0]).Select(b => b.Batch))
         {
