@@ -68,7 +68,8 @@ public sealed class RolloutBatch
         static int Size(Rollout reply) => reply.Sample.Context.Length + reply.Length;
         Rollout[] ordered = [.. rollouts.OrderByDescending(Size)];
         var most = ordered.Length * (ordered.Max(r => r.Sample.Context.Length) + ordered.Max(r => r.Length));
-        for (var count = 1; ; count++)
+        int Least(int all, int one) => Math.Clamp((all + one - 1) / one, 1, ordered.Length);
+        for (var count = Math.Max(Least(ordered.Sum(r => r.Sample.Context.Length), longest.MaxContext), Least(ordered.Sum(r => r.Length), longest.MaxReply)); ; count++)
         {
             List<Rollout>[] rows = [.. Enumerable.Range(0, count).Select(_ => new List<Rollout>())];
             var emptiest = new PriorityQueue<List<Rollout>, (int Size, int Row)>(rows.Select((row, at) => (row, (0, at))));

@@ -47,7 +47,7 @@ internal static class DeviceCheck
         var folder = Directory.CreateTempSubdirectory("device-check-").FullName;
         try
         {
-            var samples = TrainingSpeed.Samples(folder, Recipe("prompts", student, "sample-mean", null, 8, 2048));
+            var samples = TrainingSpeed.Samples(folder, TrainingSpeed.Recipe("prompts", student.Path, "sample-mean", null, 8, 2048));
             bool[] passed = [Logprobs(teacher, samples, device), Replies(teacher, samples, folder, device), Updates(folder, teacher, student, device, steps)];
             Speed(folder, teacher, student, device);
             Console.WriteLine(passed.All(p => p) ? "The device computes what the CPU does." : "THE DEVICE DOES NOT COMPUTE WHAT THE CPU DOES.");
@@ -100,7 +100,7 @@ internal static class DeviceCheck
         foreach (var method in Plugins.OfKind("method").Concat(Plugins.OfKind("objective")).Select(p => p.Name))
         {
             var isObjective = Plugins.OfKind("objective").Any(p => p.Name == method);
-            var recipe = Recipe(method, student, method, isObjective ? new(Teacher: method == "sft" ? null : teacher.Path, Replies: 128, TextWeight: 0) : null, steps, 1024);
+            var recipe = TrainingSpeed.Recipe(method, student.Path, method, isObjective ? new(Teacher: method == "sft" ? null : teacher.Path, Replies: 128, TextWeight: 0) : null, steps, 1024);
             double[] Losses(string place, Device on)
             {
                 List<double> losses = [];
@@ -126,7 +126,7 @@ internal static class DeviceCheck
         Figures.Print("bfloat16 product", peak / 1e12, "TFLOP/s");
         foreach (var (name, method, distil) in new[] { ("student, sample-mean", "sample-mean", null), ("student, kd", "kd", new(Teacher: teacher.Path)), ("student, minillm", "minillm", new DistilRecipe(Teacher: teacher.Path, TextWeight: 0, Replies: onGpu ? 2048 : null)) })
         {
-            var run = new TrainingRun(Recipe("speed-" + method, student, method, distil, onGpu ? 40 : 4, onGpu ? 32_768 : 2048).Checked(), "speed", folder, new CorpusFolder(folder), Plugins, TimeProvider.System, device: device);
+            var run = new TrainingRun(TrainingSpeed.Recipe("speed-" + method, student.Path, method, distil, onGpu ? 40 : 4, onGpu ? 32_768 : 2048).Checked(), "speed", folder, new CorpusFolder(folder), Plugins, TimeProvider.System, device: device);
             var second = (Tokens: 0L, Seconds: 0.0);
             var state = run.Follow(null, update =>
             {
@@ -227,12 +227,5 @@ internal static class DeviceCheck
             best = Math.Max(best, products * 2.0 * n * n * n / Stopwatch.GetElapsedTime(began).TotalSeconds);
         }
         return best;
-    }
-
-    private static TrainingRecipe Recipe(string name, ModelFolder student, string method, DistilRecipe? distil, int steps, int batchTokens)
-    {
-        var shape = student.Config;
-        return new(name, 1, new(From: student.Path), new(shape.Width, shape.FeedForward, shape.Heads, shape.EncoderLayers, shape.DecoderLayers, shape.HeadWidth), "^$", [],
-            [new(name, method, steps, batchTokens, 1e-5, [new("small-talk-en", "dialogue", 1), new("small-talk-zh", "dialogue", 1), new("wesnoth-en", "dialogue", 1)], 128, 64, ValidateEvery: 100_000, SaveEvery: 100_000, Distil: distil)], student.Path);
     }
 }

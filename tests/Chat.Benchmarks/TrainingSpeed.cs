@@ -52,9 +52,8 @@ internal static class TrainingSpeed
 
     private static void Stage(string runs, string name, string start, string method, DistilRecipe? distil, string teacher, int steps, bool pack = false)
     {
+        var recipe = Recipe(name, start, method, distil, steps + 2, 2048, pack);
         var shape = ModelFolder.Open(start).Config;
-        var recipe = new TrainingRecipe(name, 1, new(From: start), new(shape.Width, shape.FeedForward, shape.Heads, shape.EncoderLayers, shape.DecoderLayers, shape.HeadWidth), "^$", [],
-            [new(name, method, steps + 2, 2048, 1e-5, [new("small-talk-en", "dialogue", 1), new("small-talk-zh", "dialogue", 1), new("wesnoth-en", "dialogue", 1)], 128, 64, ValidateEvery: 100_000, SaveEvery: 100_000, Distil: distil, Pack: pack)], start);
         List<double> seconds = [], peaks = [];
         var began = Machine.ThreadTime();
         var state = new TrainingRun(recipe.Checked(), "benchmark", runs, new CorpusFolder(runs), new PluginCatalog(typeof(TrainingRun).Assembly), TimeProvider.System).Follow(null, update =>
@@ -88,6 +87,14 @@ internal static class TrainingSpeed
         Figures.Print("  an update, mean", 1000 * seconds.Average(), "ms");
         Figures.Print("  an update, median", 1000 * Figures.Quantile([.. seconds.Order()], 0.5), "ms");
         if (state.TimeShares is { } shares) Console.WriteLine($"  by the clock: {shares}");
+    }
+
+    /// <summary>One stage from a model folder's weights, on the dialogue that comes with the program.</summary>
+    internal static TrainingRecipe Recipe(string name, string start, string method, DistilRecipe? distil, int steps, int batchTokens, bool pack = false)
+    {
+        var shape = ModelFolder.Open(start).Config;
+        return new(name, 1, new(From: start), new(shape.Width, shape.FeedForward, shape.Heads, shape.EncoderLayers, shape.DecoderLayers, shape.HeadWidth), "^$", [],
+            [new(name, method, steps, batchTokens, 1e-5, [new("small-talk-en", "dialogue", 1), new("small-talk-zh", "dialogue", 1), new("wesnoth-en", "dialogue", 1)], 128, 64, ValidateEvery: 100_000, SaveEvery: 100_000, Distil: distil, Pack: pack)], start);
     }
 
     /// <summary>Multiplications and additions of one forward pass over a context and a reply.</summary>
