@@ -55,7 +55,7 @@ evaluate: ## Scores of that folder into its card, and its replies to the fixed p
 cuge: ## CUGE-mini of the shipped pair, student = 100, into artifacts/cuge (a minute or two)
 	$(TRAINING) cuge Chat.Models/Shipped/chat-student Chat.Models/Shipped/chat-teacher
 
-reproduce-distillation: ## What each distillation objective is good for, five seeds on a generated corpus (minutes on two quiet cores; goes on where it was stopped)
+reproduce-distillation: ## What each distillation objective is good for, five seeds on a generated corpus (18 minutes on two quiet cores; goes on where it was stopped)
 	dotnet run -c $(CONFIGURATION) --project tests/Chat.Reproductions -- distillation --folder artifacts/distillation
 
 reproduce-pair: ## SFT, KD, SeqKD and MiniLLM on the shipped pair's own data, three seeds (train-data, train-student and export RUN=student-sft first; an hour; goes on where it was stopped)
