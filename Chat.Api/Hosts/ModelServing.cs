@@ -24,7 +24,7 @@ public sealed record ModelsOptions
     public string[] Load { get; init; } = [];
 
     /// <summary><c>cpu</c>, <c>cuda</c>, <c>cuda:1</c> ….</summary>
-    public string Device { get; init; } = Cpu;
+    public string Device { get; init; } = ComputeDevice.Cpu;
 
     /// <summary>Who computes; by default the kernels on a CPU, libtorch elsewhere.</summary>
     public ModelRunner? Runner { get; init; }
@@ -49,8 +49,6 @@ public sealed record ModelsOptions
     /// <summary>Beginnings of prompts that the kernels keep read, by name, and their memory beside <see cref="CacheBytes"/> for each decoder-only model, which is taken only as it is used.</summary>
     public Dictionary<string, PinOptions> Pins { get; init; } = [];
     public long PinBytes { get; init; } = 256L << 20;
-
-    internal const string Cpu = "cpu";
 }
 
 /// <summary>What <c>Models:Pins:NAME</c> says.</summary>
@@ -84,7 +82,7 @@ internal sealed class ModelServing
         SettingsCheck.Require(options.PinBytes >= 0, "Models:PinBytes", options.PinBytes, "at least 0");
         foreach (var (name, pin) in options.Pins)
             if (string.IsNullOrWhiteSpace(pin.Model)) throw new InvalidOperationException($"Models:Pins:{name} names no model: Models:Pins:{name}:Model is the id of one.");
-        var onCpu = options.Device == ModelsOptions.Cpu;
+        var onCpu = options.Device == ComputeDevice.Cpu;
         Serve = (options.Runner ?? (onCpu ? ModelRunner.Kernels : ModelRunner.Torch)) switch
         {
             ModelRunner.Torch => OnTorch(options),

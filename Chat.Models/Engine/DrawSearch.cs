@@ -1,5 +1,6 @@
 using Chat.Domain.Generation;
 using Chat.Models.Decoding;
+using static Chat.Models.Engine.WishCheck;
 
 namespace Chat.Models.Engine;
 
@@ -23,16 +24,13 @@ public sealed record DrawWish
     internal void Check(ServedModel model)
     {
         var (tokens, description) = (model.Tokens, model.Description);
-        if (Context.Count == 0) throw Wrong(GenerationError.InvalidOption, "context must not be empty.", "context");
-        if (Context.Count > description.MaxPromptTokens) throw Wrong(GenerationError.TooLong, $"context has {Context.Count} tokens, this model reads at most {description.MaxPromptTokens}.", "context");
-        foreach (var id in Context)
-            if ((uint)id >= (uint)tokens.Count) throw Wrong(GenerationError.InvalidOption, $"context: this model has no token {id}, only 0 to {tokens.Count - 1}.", "context");
-        if (MaxTokens < 1) throw Wrong(GenerationError.InvalidOption, $"max_tokens must be positive, not {MaxTokens}.", "max_tokens");
-        if (MaxTokens > description.MaxCompletionTokens) throw Wrong(GenerationError.TooLong, $"max_tokens is {MaxTokens}, this model writes at most {description.MaxCompletionTokens}.", "max_tokens");
-        if (Temperature is not (> 0 and <= 2)) throw Wrong(GenerationError.InvalidOption, $"temperature must be above 0 and at most 2, not {Temperature}.", "temperature");
+        if (Context.Count == 0) throw Invalid("context must not be empty.", "context");
+        Fits("context", Context, description.MaxPromptTokens, "reads");
+        Known("context", Context, tokens.Count);
+        if (MaxTokens < 1) throw Invalid($"max_tokens must be positive, not {MaxTokens}.", "max_tokens");
+        if (MaxTokens > description.MaxCompletionTokens) throw TooLong($"max_tokens is {MaxTokens}, this model writes at most {description.MaxCompletionTokens}.", "max_tokens");
+        if (Temperature is not (> 0 and <= 2)) throw Invalid($"temperature must be above 0 and at most 2, not {Temperature}.", "temperature");
     }
-
-    private static GenerationException Wrong(GenerationError error, string message, string parameter) => new(error, message, parameter);
 }
 
 /// <summary>A token of a drawn reply with its log-probability, in nats, under the law it was drawn from.</summary>

@@ -1,6 +1,7 @@
 using System.Numerics.Tensors;
 using Chat.Domain.Generation;
 using Chat.Models.Decoding;
+using static Chat.Models.Engine.WishCheck;
 
 namespace Chat.Models.Engine;
 
@@ -38,21 +39,16 @@ public sealed record ScoreWish
     {
         var (tokens, description) = (model.Tokens, model.Description);
         if (Context.Count == 0 || Reply.Count == 0) throw Invalid("context and reply must not be empty.", Context.Count == 0 ? "context" : "reply");
-        if (Context.Count > description.MaxPromptTokens) throw TooLong($"context has {Context.Count} tokens, this model reads at most {description.MaxPromptTokens}.", "context");
-        if (Reply.Count > description.MaxCompletionTokens) throw TooLong($"reply has {Reply.Count} tokens, this model writes at most {description.MaxCompletionTokens}.", "reply");
-        foreach (var (name, ids) in new[] { ("context", Context), ("reply", Reply) })
-            foreach (var id in ids)
-                if ((uint)id >= (uint)tokens.Count) throw Invalid($"{name}: this model has no token {id}, only 0 to {tokens.Count - 1}.", name);
+        Fits("context", Context, description.MaxPromptTokens, "reads");
+        Fits("reply", Reply, description.MaxCompletionTokens, "writes");
+        Known("context", Context, tokens.Count);
+        Known("reply", Reply, tokens.Count);
         if (Top is < 0 or > MostIds) throw Invalid($"top must be from 0 to {MostIds}, not {Top}.", "top");
         if (Draws is < 0 or > MostIds) throw Invalid($"draws must be from 0 to {MostIds}, not {Draws}.", "draws");
         if (Temperature is not (> 0 and <= 100)) throw Invalid($"temperature must be above 0 and at most 100, not {Temperature}.", "temperature");
         if (Full && (long)Reply.Count * tokens.Count > LargestReport)
             throw TooLong($"A full report of {Reply.Count} places × {tokens.Count} ids is too large: at most {LargestReport / tokens.Count} places, or ask for top or sampled.", "full");
     }
-
-    private static GenerationException Invalid(string message, string parameter) => new(GenerationError.InvalidOption, message, parameter);
-
-    private static GenerationException TooLong(string message, string parameter) => new(GenerationError.TooLong, message, parameter);
 }
 
 /// <summary>One place of a scored reply; natural logarithms.</summary>

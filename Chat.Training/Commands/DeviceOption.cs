@@ -13,6 +13,9 @@ internal static class DeviceOption
         DefaultValueFactory = _ => ComputeDevice.Cpu,
     };
 
+    /// <summary>One name for each device: cuda is the first GPU.</summary>
+    public static string Name(string device) => device == "cuda" ? "cuda:0" : device;
+
     /// <exception cref="ArgumentException">There is none of that name here.</exception>
     public static torch.Device Open(string name)
     {

@@ -46,7 +46,7 @@ public sealed class WorkerCommand(PluginCatalog plugins, TimeProvider time)
             A gateway without a Redis keeps its own store in its data folder: --redis '!Chat.Api/data/store/garnet.sock'.
             Two workers beside each other on one machine: give each an --exclusive name of its own. Figures and spans go to OTEL_EXPORTER_OTLP_ENDPOINT where that is set.
             """) { redis, data, runs, models, threads, device, exclusive, lease };
-        command.SetAction((parse, cancel) => RunAsync(new(parse.GetValue(redis)!, parse.GetValue(exclusive) ?? $"{Environment.MachineName}/{parse.GetValue(device)}", parse.GetValue(lease),
+        command.SetAction((parse, cancel) => RunAsync(new(parse.GetValue(redis)!, parse.GetValue(exclusive) ?? $"{Environment.MachineName}/{DeviceOption.Name(parse.GetValue(device)!)}", parse.GetValue(lease),
             new(parse.GetValue(data)!.FullName, parse.GetValue(runs)!.FullName, parse.GetValue(models)!.FullName, parse.GetValue(threads), parse.GetValue(device)!)), cancel));
         return command;
     }

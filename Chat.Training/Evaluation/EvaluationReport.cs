@@ -47,9 +47,10 @@ public sealed record EvaluationReport(IReadOnlyList<ModelResult> Models, string 
         Directory.CreateDirectory(folder);
         string At(string name) => Path.Combine(folder, name);
         List<(string, Action<string>)> files = [(At("evaluation.md"), WholeFile.Text(Markdown())), (At("evaluation.json"), WholeFile.Text(Json().ToJsonString(RecipeFile.Json) + "\n")), (At("text.png"), PlotText)];
-        if (Models.Any(m => m.Against is not null)) files.Add((At("exposure.png"), PlotExposure));
+        var hasExposure = Models.Any(m => m.Against is not null);
+        if (hasExposure) files.Add((At("exposure.png"), PlotExposure));
         WholeFile.WriteAll([.. files]);
-        if (files.Count == 3) File.Delete(At("exposure.png"));      // an earlier report's
+        if (!hasExposure) File.Delete(At("exposure.png"));      // an earlier report's
     }
 
     private string Markdown()

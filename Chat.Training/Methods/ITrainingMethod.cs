@@ -35,16 +35,23 @@ public sealed class TokenMean : ITrainingMethod
     public double Weight(Batch batch) => batch.LabelCount;
 }
 
-/// <summary>Token losses of a teacher-forced pass.</summary>
+/// <summary>A teacher-forced pass and its token losses.</summary>
 public static class Likelihood
 {
+    /// <returns>[B T C] what the head reads, on the model's device.</returns>
+    public static Tensor Hidden(EncoderDecoder model, Batch batch)
+    {
+        using var scope = NewDisposeScope();
+        var device = model.WeightDevice;
+        return model.Hidden(batch.Contexts(device), batch.Mask(device), batch.Replies(device), batch.ReplySegments(device)).MoveToOuterDisposeScope();
+    }
+
     /// <returns>[B·T] float32 negative log-likelihoods in nats, 0 on pads.</returns>
     public static Tensor TokenLosses(EncoderDecoder model, Batch batch)
     {
         using var scope = NewDisposeScope();
-        var device = model.WeightDevice;
-        var logits = model.Score(model.Hidden(batch.Contexts(device), batch.Mask(device), batch.Replies(device), batch.ReplySegments(device)));      // [B T V]
+        var logits = model.Score(Hidden(model, batch));                                                 // [B T V]
         var rows = logits.flatten(0, 1).to_type(ScalarType.Float32);                                    // [B·T V]
-        return nn.functional.cross_entropy(rows, batch.Labels(device).flatten(), ignore_index: -100, reduction: nn.Reduction.None).MoveToOuterDisposeScope();
+        return nn.functional.cross_entropy(rows, batch.Labels(model.WeightDevice).flatten(), ignore_index: -100, reduction: nn.Reduction.None).MoveToOuterDisposeScope();
     }
 }

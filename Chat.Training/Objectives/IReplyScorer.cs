@@ -28,9 +28,7 @@ public sealed class EncoderDecoderScorer(EncoderDecoder model) : IReplyScorer
     public Tensor Hidden(Batch batch)
     {
         using var scope = NewDisposeScope();
-        var device = model.WeightDevice;
-        var hidden = model.Hidden(batch.Contexts(device), batch.Mask(device), batch.Replies(device), batch.ReplySegments(device));      // [B T C]
-        return hidden.flatten(0, 1).index_select(0, batch.LabelPlaces(device)).MoveToOuterDisposeScope();     // [N C]
+        return Likelihood.Hidden(model, batch).flatten(0, 1).index_select(0, batch.LabelPlaces(model.WeightDevice)).MoveToOuterDisposeScope();     // [N C]
     }
 
     public Tensor Scores(Tensor hidden) => model.Score(hidden);

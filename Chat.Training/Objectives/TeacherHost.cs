@@ -128,11 +128,11 @@ public sealed class TeacherHost : IDisposable
     private async Task<WrittenReply> DrawAsync(int[] context, int longest, double temperature, long seed, CancellationToken cancel)
     {
         var request = new DrawRequest { RequestId = Guid.NewGuid().ToString("n"), Model = model.Id, ModelHash = model.Hash, Context = { context }, MaxTokens = longest, Temperature = temperature, Seed = seed };
-        var drawn = new List<DrawnToken>();
+        var drawn = new List<Chat.Models.Engine.DrawnToken>();
         using var call = client.Draw(request, headers, Limit(), cancel);
-        await foreach (var token in call.ResponseStream.ReadAllAsync(cancel)) drawn.Add(token);
+        await foreach (var token in call.ResponseStream.ReadAllAsync(cancel)) drawn.Add(new(token.Id, token.Logprob));
         return drawn.Count > 0 && drawn.Count <= longest && drawn.All(token => (uint)token.Id < (uint)Names.Count)
-            ? new([.. drawn.Select(token => token.Id)], [.. drawn.Select(token => (double)token.Logprob)])
+            ? WrittenReply.Of(drawn)
             : throw new RpcException(new(StatusCode.DataLoss, $"It answered with {drawn.Count} tokens that are no reply of at most {longest}."));
     }
 
